@@ -1,0 +1,195 @@
+// The one place where the core meets Python. Shapes and dtypes are validated in the Python layer, whose messages name
+// the user's arguments; here they are checked once more, because a mistake would read foreign memory.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <optional>
+#include <stdexcept>
+#include <vector>
+
+#include "estimator.hpp"
+#include "objectives.hpp"
+#include "population.hpp"
+#include "rng.hpp"
+#include "simd.hpp"
+#include "simplex_qp.hpp"
+#include "update.hpp"
+
+namespace py = pybind11;
+
+namespace {
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+template <class T>
+using MaybeArray = std::optional<Array<T>>;
+
+void require(bool condition, const char* message) {
+    if (!condition) throw std::invalid_argument(message);
+}
+
+std::size_t size(py::ssize_t value) { return static_cast<std::size_t>(value); }
+
+template <class T>
+pyasmg::Distribution<T> distribution_of(const Array<T>& mean, const Array<T>& std, const MaybeArray<T>& low,
+                                        const MaybeArray<T>& high, std::uint64_t seed, std::uint32_t generation) {
+    require(mean.ndim() == 1 && std.ndim() == 1 && std.size() == mean.size(), "mean and std must have shape (d,).");
+    require(low.has_value() == high.has_value(), "low and high come together.");
+    require(!low || (low->size() == mean.size() && high->size() == mean.size()), "bounds must have shape (d,).");
+    return {size(mean.size()), mean.data(), std.data(), low ? low->data() : nullptr, high ? high->data() : nullptr,
+            seed,              generation};
+}
+
+template <class T>
+void bind_kernels(py::module_& m) {
+    m.def(
+        "sample_population",
+        [](const Array<T>& mean, const Array<T>& std, const MaybeArray<T>& low, const MaybeArray<T>& high,
+           std::uint64_t seed, std::uint32_t generation, std::size_t first, Array<T> out, int n_threads) {
+            const auto at = distribution_of(mean, std, low, high, seed, generation);
+            require(out.ndim() == 2 && size(out.shape(1)) == at.dimension, "out must have shape (count, d).");
+            const std::size_t count = size(out.shape(0));
+            T* data = out.mutable_data();
+            const py::gil_scoped_release release;  // pure C++ on arrays that the arguments keep alive
+            pyasmg::sample_population(at, first, count, data, n_threads);
+        },
+        py::arg("mean").noconvert(), py::arg("std").noconvert(), py::arg("low").noconvert(),
+        py::arg("high").noconvert(), py::arg("seed"), py::arg("generation"), py::arg("first"),
+        py::arg("out").noconvert(), py::arg("n_threads"));
+
+    m.def(
+        "sample_normals",
+        [](std::uint64_t seed, std::uint32_t generation, std::size_t first, Array<T> out, int n_threads) {
+            require(out.ndim() == 2, "out must have shape (count, d).");
+            const std::size_t count = size(out.shape(0)), dimension = size(out.shape(1));
+            T* data = out.mutable_data();
+            const py::gil_scoped_release release;
+            pyasmg::sample_normals(seed, generation, first, count, dimension, data, n_threads);
+        },
+        py::arg("seed"), py::arg("generation"), py::arg("first"), py::arg("out").noconvert(), py::arg("n_threads"));
+
+    m.def(
+        "estimate",
+        [](const Array<T>& mean, const Array<T>& std, const MaybeArray<T>& low, const MaybeArray<T>& high,
+           std::uint64_t seed, std::uint32_t generation, const MaybeArray<T>& x, const Array<std::uint8_t>& valid,
+           const Array<double>& w, Array<T> mean_gradient, Array<T> std_gradient, int n_threads) {
+            const auto at = distribution_of(mean, std, low, high, seed, generation);
+            require(w.ndim() == 2, "w must have shape (N, m).");
+            const std::size_t count = size(w.shape(0)), n_objectives = size(w.shape(1));
+            require(size(valid.size()) == count, "valid must have shape (N,).");
+            require(!x || (x->ndim() == 2 && size(x->shape(0)) == count && size(x->shape(1)) == at.dimension),
+                    "x must have shape (N, d).");
+            require(size(mean_gradient.size()) == n_objectives * at.dimension &&
+                        std_gradient.size() == mean_gradient.size(),
+                    "gradients must have shape (m, d).");
+            const std::vector<T> weights(w.data(), w.data() + w.size());
+            Array<double> gram({w.shape(1), w.shape(1)}), row_sums(w.shape(0));
+            const pyasmg::Sample<T> sample{count, x ? x->data() : nullptr, valid.data()};
+            const pyasmg::Estimate<T> out{mean_gradient.mutable_data(), std_gradient.mutable_data(),
+                                          gram.mutable_data(), row_sums.mutable_data()};
+            {
+                const py::gil_scoped_release release;
+                pyasmg::estimate(at, sample, n_objectives, weights.data(), out, n_threads);
+            }
+            return py::make_tuple(gram, row_sums);
+        },
+        py::arg("mean").noconvert(), py::arg("std").noconvert(), py::arg("low").noconvert(),
+        py::arg("high").noconvert(), py::arg("seed"), py::arg("generation"), py::arg("x").noconvert(),
+        py::arg("valid").noconvert(), py::arg("w").noconvert(), py::arg("mean_gradient").noconvert(),
+        py::arg("std_gradient").noconvert(), py::arg("n_threads"));
+
+    m.def(
+        "update_distribution",
+        [](Array<T> mean, Array<T> std, const MaybeArray<T>& low, const MaybeArray<T>& high,
+           const Array<T>& mean_gradient, const Array<T>& std_gradient, const Array<double>& coefficients,
+           double mean_step, double std_step, bool inverse) {
+            const auto at = distribution_of<T>(mean, std, low, high, 0, 0);
+            const std::size_t n_objectives = size(coefficients.size());
+            require(size(mean_gradient.size()) == n_objectives * at.dimension &&
+                        std_gradient.size() == mean_gradient.size(),
+                    "gradients must have shape (m, d).");
+            const pyasmg::UpdateInput<T> input{
+                at.dimension, n_objectives,
+                mean_gradient.data(), std_gradient.data(),
+                coefficients.data(), mean_step,
+                std_step,     inverse ? pyasmg::StdForm::inverse : pyasmg::StdForm::exponential,
+                at.low,       at.high};
+            T* mean_data = mean.mutable_data();
+            T* std_data = std.mutable_data();
+            pyasmg::UpdateSummary summary;
+            {
+                const py::gil_scoped_release release;
+                summary = pyasmg::update_distribution(input, mean_data, std_data);
+            }
+            return py::make_tuple(summary.max_std, summary.min_std, summary.finite, summary.effective);
+        },
+        py::arg("mean").noconvert(), py::arg("std").noconvert(), py::arg("low").noconvert(),
+        py::arg("high").noconvert(), py::arg("mean_gradient").noconvert(), py::arg("std_gradient").noconvert(),
+        py::arg("coefficients").noconvert(), py::arg("mean_step"), py::arg("std_step"), py::arg("inverse"));
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+    m.doc() = "Numerical core of pyasmg.";
+
+    bind_kernels<float>(m);
+    bind_kernels<double>(m);
+
+    m.def(
+        "condition_objectives",
+        [](const Array<double>& values, const MaybeArray<double>& center, bool standardise) {
+            require(values.ndim() == 2, "values must have shape (N, m).");
+            require(!center || center->size() == values.shape(1), "center must have shape (m,).");
+            const py::ssize_t n_objectives = values.shape(1);
+            Array<double> w({values.shape(0), n_objectives});
+            Array<double> offset(n_objectives), scale(n_objectives), median(n_objectives), spread(n_objectives);
+            Array<std::uint8_t> valid(values.shape(0));
+            pyasmg::ObjectiveSummary summary{0,
+                                             offset.mutable_data(),
+                                             scale.mutable_data(),
+                                             median.mutable_data(),
+                                             spread.mutable_data(),
+                                             valid.mutable_data()};
+            pyasmg::condition_objectives(size(values.shape(0)), size(values.shape(1)), values.data(),
+                                         center ? center->data() : nullptr, standardise, w.mutable_data(), summary);
+            return py::make_tuple(w, valid, summary.n_valid, offset, scale, median, spread);
+        },
+        py::arg("values").noconvert(), py::arg("center").noconvert(), py::arg("standardise"));
+
+    m.def(
+        "aggregated_std",
+        [](const Array<double>& w, const Array<std::uint8_t>& valid, std::size_t n_valid,
+           const Array<double>& weights) {
+            require(w.ndim() == 2 && valid.size() == w.shape(0) && weights.size() == w.shape(1),
+                    "w must have shape (N, m), valid (N,), weights (m,).");
+            return pyasmg::aggregated_std(size(w.shape(0)), size(w.shape(1)), w.data(), valid.data(), n_valid,
+                                          weights.data());
+        },
+        py::arg("w").noconvert(), py::arg("valid").noconvert(), py::arg("n_valid"), py::arg("weights").noconvert());
+
+    m.def(
+        "simplex_qp",
+        [](const Array<double>& gram) {
+            require(gram.ndim() == 2 && gram.shape(0) == gram.shape(1) && gram.size() > 0,
+                    "gram must have shape (m, m), m >= 1.");
+            Array<double> weights(gram.shape(0));
+            const double value = pyasmg::simplex_qp(size(gram.shape(0)), gram.data(), weights.mutable_data());
+            return py::make_tuple(weights, value);
+        },
+        py::arg("gram").noconvert());
+
+    m.def(
+        "philox4x32",
+        [](std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
+            pyasmg::philox4x32(counter[0], counter[1], counter[2], counter[3], key[0], key[1]);
+            return counter;
+        },
+        py::arg("counter"), py::arg("key"));
+
+    m.def("simd_levels", &pyasmg::simd_levels);
+    m.def("simd_level", &pyasmg::simd_level_name);
+    m.def("set_simd_level", &pyasmg::set_simd_level, py::arg("name"));
+}

@@ -1,0 +1,102 @@
+#include "population.hpp"
+
+#include <algorithm>
+
+#include "parallel.hpp"
+#include "rng.hpp"
+#include "simd.hpp"
+
+namespace pyasmg {
+namespace {
+
+template <class T>
+PYASMG_HD void affine_loop(const Distribution<T>& at, std::size_t begin, std::size_t n, const T* PYASMG_RESTRICT z,
+                           T* PYASMG_RESTRICT out) {
+    const T* PYASMG_RESTRICT mean = at.mean + begin;
+    const T* PYASMG_RESTRICT std = at.std + begin;
+    if (at.bounded()) {
+        const T* PYASMG_RESTRICT low = at.low + begin;
+        const T* PYASMG_RESTRICT high = at.high + begin;
+        for (std::size_t k = 0; k < n; ++k) out[k] = fold(mean[k] + std[k] * z[k], low[k], high[k]);
+    } else {
+        for (std::size_t k = 0; k < n; ++k) out[k] = mean[k] + std[k] * z[k];
+    }
+}
+
+// One candidate's coordinates of tiles [tile_begin, tile_end).
+template <class T>
+PYASMG_HD void candidate_loop(const Distribution<T>& at, std::uint32_t candidate, std::size_t tile_begin,
+                              std::size_t tile_end, T* PYASMG_RESTRICT out) {
+    constexpr std::size_t size = kTileSize<T>;
+    const RandomAddress address{at.seed, at.generation, candidate};
+    alignas(64) T z[size];
+    for (std::size_t tile = tile_begin; tile < tile_end; ++tile) {
+        const std::size_t begin = tile * size;
+        const std::size_t n = std::min(size, at.dimension - begin);
+        normal_tile<T>(address, static_cast<std::uint32_t>(tile), z);
+        if (n == size) {
+            affine_loop(at, begin, size, z, out + begin);  // a constant trip count vectorises better
+        } else {
+            affine_loop(at, begin, n, z, out + begin);
+        }
+    }
+}
+
+template <class T>
+PYASMG_HD void normals_loop(const RandomAddress& address, std::size_t dimension, T* PYASMG_RESTRICT out) {
+    constexpr std::size_t size = kTileSize<T>;
+    alignas(64) T z[size];
+    for (std::size_t begin = 0; begin < dimension; begin += size) {
+        normal_tile<T>(address, static_cast<std::uint32_t>(begin / size), z);
+        std::copy(z, z + std::min(size, dimension - begin), out + begin);
+    }
+}
+
+PYASMG_SIMD_VARIANTS(candidate,
+                     (const Distribution<T>& at, std::uint32_t candidate, std::size_t tile_begin,
+                      std::size_t tile_end, T* out),
+                     (at, candidate, tile_begin, tile_end, out))
+
+PYASMG_SIMD_VARIANTS(normals, (const RandomAddress& address, std::size_t dimension, T* out),
+                     (address, dimension, out))
+
+}  // namespace
+
+template <class T>
+void sample_population(const Distribution<T>& distribution, std::size_t first, std::size_t count, T* out,
+                       int n_threads) {
+    constexpr std::size_t size = kTileSize<T>;
+    const std::size_t dimension = distribution.dimension;
+    const std::size_t tiles = (dimension + size - 1) / size;
+    // Shares of (candidate, tile) pairs in row-major order, so that one wide candidate is shared out as well.
+    parallel_for(count * tiles, useful_threads(count * dimension, n_threads),
+                 [&](std::size_t begin, std::size_t end) {
+                     while (begin < end) {
+                         const std::size_t row = begin / tiles, tile = begin % tiles;
+                         const std::size_t stop = std::min(tiles, tile + (end - begin));
+                         candidate_dispatch<T>(distribution, static_cast<std::uint32_t>(first + row), tile, stop,
+                                               out + row * dimension);
+                         begin += stop - tile;
+                     }
+                 });
+}
+
+template <class T>
+void sample_normals(std::uint64_t seed, std::uint32_t generation, std::size_t first, std::size_t count,
+                    std::size_t dimension, T* out, int n_threads) {
+    parallel_for(count, useful_threads(count * dimension, n_threads), [&](std::size_t begin, std::size_t end) {
+        for (std::size_t row = begin; row < end; ++row) {
+            normals_dispatch<T>(RandomAddress{seed, generation, static_cast<std::uint32_t>(first + row)}, dimension,
+                                out + row * dimension);
+        }
+    });
+}
+
+template void sample_population<float>(const Distribution<float>&, std::size_t, std::size_t, float*, int);
+template void sample_population<double>(const Distribution<double>&, std::size_t, std::size_t, double*, int);
+template void sample_normals<float>(std::uint64_t, std::uint32_t, std::size_t, std::size_t, std::size_t, float*,
+                                    int);
+template void sample_normals<double>(std::uint64_t, std::uint32_t, std::size_t, std::size_t, std::size_t, double*,
+                                     int);
+
+}  // namespace pyasmg

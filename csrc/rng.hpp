@@ -1,0 +1,205 @@
+// Counter-based standard normals with random access by (seed, generation, candidate, coordinate).
+//
+// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) turns a 128-bit counter and a
+// 64-bit key into four 32-bit words; Box-Muller turns words into normals. The counter is
+//     (block, candidate, generation, stream),    the key is the seed.
+// A *tile* is 16 consecutive blocks ("lanes"). Word w of lane l belongs to coordinate  tile_size * tile + 16 * w + l,
+// so that a tile is written by contiguous vector stores on every SIMD level. A block yields four float or two double
+// normals: tile_size is 64 for float and 32 for double.
+//
+// Only +, -, *, /, sqrt and integer operations are used, each correctly rounded, with contraction to fused
+// multiply-adds switched off: the bits do not depend on the SIMD level or the compiler's vector width.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "portable.hpp"
+
+namespace pyasmg {
+
+inline constexpr int kLanes = 16;
+
+template <class T>
+inline constexpr int kTileSize = sizeof(T) == 4 ? 4 * kLanes : 2 * kLanes;
+
+// What a counter is drawn for; streams never overlap.
+enum class Stream : std::uint32_t { population = 0 };
+
+struct RandomAddress {
+    std::uint64_t seed;
+    std::uint32_t generation;
+    std::uint32_t candidate;
+    std::uint32_t stream = static_cast<std::uint32_t>(Stream::population);
+};
+
+namespace detail {
+
+template <class To, class From>
+PYASMG_HD To bit_cast(From from) {
+    static_assert(sizeof(To) == sizeof(From));
+    To to;
+    std::memcpy(&to, &from, sizeof(To));
+    return to;
+}
+
+PYASMG_HD std::uint32_t multiply_high(std::uint32_t a, std::uint32_t b) {
+    return static_cast<std::uint32_t>((static_cast<std::uint64_t>(a) * b) >> 32);
+}
+
+}  // namespace detail
+
+// One block of Philox4x32-10, in place.
+PYASMG_HD void philox4x32(std::uint32_t& c0, std::uint32_t& c1, std::uint32_t& c2, std::uint32_t& c3,
+                          std::uint32_t key0, std::uint32_t key1) {
+    constexpr std::uint32_t multiplier0 = 0xD2511F53u, multiplier1 = 0xCD9E8D57u;
+    constexpr std::uint32_t weyl0 = 0x9E3779B9u, weyl1 = 0xBB67AE85u;
+#if defined(__GNUC__)
+#pragma GCC unroll 10
+#endif
+    for (int round = 0; round < 10; ++round) {
+        const std::uint32_t high0 = detail::multiply_high(multiplier0, c0), low0 = multiplier0 * c0;
+        const std::uint32_t high1 = detail::multiply_high(multiplier1, c2), low1 = multiplier1 * c2;
+        c0 = high1 ^ c1 ^ key0;
+        c1 = low1;
+        c2 = high0 ^ c3 ^ key1;
+        c3 = low0;
+        key0 += weyl0;
+        key1 += weyl1;
+    }
+}
+
+namespace detail {
+
+// ln(u) for u in (0, 1]: u = 2^k m with m in [sqrt(1/2), sqrt(2)), s = (m - 1) / (m + 1),
+// ln(m) = 2 atanh(s) = 2 s (1 + s^2 q(s^2)); q is a minimax polynomial (error below a quarter ulp of the result).
+PYASMG_HD float log_unit(float u) {
+    const std::int32_t bits = bit_cast<std::int32_t>(u) - 0x3f3504f3;  // bits of sqrt(1/2)
+    const std::int32_t exponent = bits >> 23;
+    const float m = bit_cast<float>((bits & 0x007fffff) + 0x3f3504f3);
+    const float s = (m - 1.0f) / (m + 1.0f);
+    const float z = s * s;
+    const float q = 0.33333342522578014f + z * (0.19994389141081404f + z * 0.14790026521594221f);
+    const float twice = s + s;
+    return static_cast<float>(exponent) * 0.69314718055994531f + (twice + twice * (z * q));
+}
+
+PYASMG_HD double log_unit(double u) {
+    const std::int64_t bits = bit_cast<std::int64_t>(u) - 0x3fe6a09e667f3bcdLL;  // bits of sqrt(1/2)
+    const auto exponent = static_cast<std::int32_t>(static_cast<std::int32_t>(static_cast<std::uint64_t>(bits) >> 32) >> 20);
+    const double m = bit_cast<double>((bits & 0x000fffffffffffffLL) + 0x3fe6a09e667f3bcdLL);
+    const double s = (m - 1.0) / (m + 1.0);
+    const double z = s * s;
+    double q = 0.073082927124443109947;
+    q = 0.07665855309105385784 + z * q;
+    q = 0.090914447278374730193 + z * q;
+    q = 0.11111105565129938515 + z * q;
+    q = 0.14285714313001634371 + z * q;
+    q = 0.19999999999949721617 + z * q;
+    q = 0.33333333333333348442 + z * q;
+    const double twice = s + s;
+    return static_cast<double>(exponent) * 0.69314718055994530942 + (twice + twice * (z * q));
+}
+
+// sin(pi/2 t) and cos(pi/2 t) for |t| <= 1/2, minimax in t^2.
+PYASMG_HD void sincos_quarter(float t, float& sine, float& cosine) {
+    const float z = t * t;
+    sine = t * (1.570796321951305165f + z * (-0.64596347747952546f + z * (0.079680215178436010f + z * -0.0046021413136078088f)));
+    cosine = 1.0f + z * (-1.2337005406293714709f +
+                         z * (0.25366920356416847f + z * (-0.020860068821393466f + z * 0.00090362651501315326f)));
+}
+
+PYASMG_HD void sincos_quarter(double t, double& sine, double& cosine) {
+    const double z = t * t;
+    double p = 5.6339279856583722978e-8;
+    p = -3.5986433131315897619e-6 + z * p;
+    p = 0.00016044115073200066557 + z * p;
+    p = -0.0046817541323397869803 + z * p;
+    p = 0.079692626246042941197 + z * p;
+    p = -0.64596409750624431457 + z * p;
+    p = 1.5707963267948966143 + z * p;
+    sine = t * p;
+    double c = -6.3212503662583814921e-9;
+    c = 4.7106096739132473122e-7 + z * c;
+    c = -0.000025202036768783299639 + z * c;
+    c = 0.00091926027418289366888 + z * c;
+    c = -0.020863480763311188256 + z * c;
+    c = 0.25366950790104670832 + z * c;
+    c = -1.2337005501361698118 + z * c;
+    cosine = 1.0 + z * c;
+}
+
+// The uniform in (0, 1] that sets the radius, and the angle as t in [-1/2, 1/2] quarter turns past quadrant 0..3.
+PYASMG_HD float radius_uniform(std::uint32_t word) {
+    return static_cast<float>(static_cast<std::int32_t>(word >> 1)) * 0x1p-31f + 0x1p-32f;
+}
+
+PYASMG_HD double radius_uniform(std::uint32_t high, std::uint32_t low) {
+    return static_cast<double>(static_cast<std::int32_t>(high >> 1)) * 0x1p-31 +
+           (static_cast<double>(static_cast<std::int32_t>(low >> 1)) * 0x1p-62 + 0x1p-63);
+}
+
+PYASMG_HD std::uint32_t quadrant_of(std::uint32_t word) { return (word + 0x20000000u) >> 30; }
+
+PYASMG_HD float angle_in_quadrant(std::uint32_t word, std::uint32_t quadrant) {
+    return static_cast<float>(static_cast<std::int32_t>(word - (quadrant << 30))) * 0x1p-30f;
+}
+
+PYASMG_HD double angle_in_quadrant(std::uint32_t high, std::uint32_t low, std::uint32_t quadrant) {
+    return static_cast<double>(static_cast<std::int32_t>(high - (quadrant << 30))) * 0x1p-30 +
+           static_cast<double>(static_cast<std::int32_t>(low >> 1)) * 0x1p-61;
+}
+
+// r (cos, sin) of the angle quadrant + t quarter turns, r = sqrt(-2 ln u).
+template <class T>
+PYASMG_HD void polar(T u, T t, std::uint32_t quadrant, T& z0, T& z1) {
+    const T radius = std::sqrt(T(-2) * log_unit(u));
+    T sine, cosine;
+    sincos_quarter(t, sine, cosine);
+    const bool odd = (quadrant & 1u) != 0;
+    const T c = odd ? sine : cosine;
+    const T s = odd ? cosine : sine;
+    z0 = radius * (((quadrant + 1u) & 2u) != 0 ? -c : c);
+    z1 = radius * ((quadrant & 2u) != 0 ? -s : s);
+}
+
+}  // namespace detail
+
+// All normals of one tile: out[0 .. kTileSize<T>) are the coordinates from kTileSize<T> * tile on.
+template <class T>
+PYASMG_HD void normal_tile(const RandomAddress& address, std::uint32_t tile, T* PYASMG_RESTRICT out) {
+    std::uint32_t word0[kLanes], word1[kLanes], word2[kLanes], word3[kLanes];
+    const auto key0 = static_cast<std::uint32_t>(address.seed);
+    const auto key1 = static_cast<std::uint32_t>(address.seed >> 32);
+    for (int lane = 0; lane < kLanes; ++lane) {
+        std::uint32_t c0 = tile * kLanes + static_cast<std::uint32_t>(lane);
+        std::uint32_t c1 = address.candidate, c2 = address.generation, c3 = address.stream;
+        philox4x32(c0, c1, c2, c3, key0, key1);
+        word0[lane] = c0;
+        word1[lane] = c1;
+        word2[lane] = c2;
+        word3[lane] = c3;
+    }
+    if constexpr (sizeof(T) == 4) {
+        for (int lane = 0; lane < kLanes; ++lane) {
+            const std::uint32_t quadrant = detail::quadrant_of(word1[lane]);
+            detail::polar(detail::radius_uniform(word0[lane]), detail::angle_in_quadrant(word1[lane], quadrant),
+                          quadrant, out[lane], out[kLanes + lane]);
+        }
+        for (int lane = 0; lane < kLanes; ++lane) {
+            const std::uint32_t quadrant = detail::quadrant_of(word3[lane]);
+            detail::polar(detail::radius_uniform(word2[lane]), detail::angle_in_quadrant(word3[lane], quadrant),
+                          quadrant, out[2 * kLanes + lane], out[3 * kLanes + lane]);
+        }
+    } else {
+        for (int lane = 0; lane < kLanes; ++lane) {
+            const std::uint32_t quadrant = detail::quadrant_of(word3[lane]);
+            detail::polar(detail::radius_uniform(word1[lane], word0[lane]),
+                          detail::angle_in_quadrant(word3[lane], word2[lane], quadrant), quadrant, out[lane],
+                          out[kLanes + lane]);
+        }
+    }
+}
+
+}  // namespace pyasmg

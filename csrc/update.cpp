@@ -1,0 +1,126 @@
+#include "update.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "distribution.hpp"
+#include "simd.hpp"
+
+namespace pyasmg {
+namespace {
+
+constexpr double kLog2 = 0.69314718055994530942;
+constexpr std::size_t kBlock = 1024;
+
+// exp(r) for |r| <= ln 2: halved once, then a minimax polynomial; libm's differs between machines with and without fma.
+PYASMG_HD double exp_small(double r) {
+    const double x = 0.5 * r;
+    double p = 2.5100385495510319078e-8;
+    p = 2.7620088445409748161e-7 + x * p;
+    p = 2.7557268459997064772e-6 + x * p;
+    p = 0.000024801521295954375131 + x * p;
+    p = 0.00019841269863053616878 + x * p;
+    p = 0.0013888888917213716901 + x * p;
+    p = 0.0083333333333300618325 + x * p;
+    p = 0.041666666666624127873 + x * p;
+    p = 0.16666666666666667453 + x * p;
+    p = 0.50000000000000010221 + x * p;
+    const double half = 1.0 + (x + x * x * p);
+    return half * half;
+}
+
+template <class T>
+struct Step {
+    const UpdateInput<T>& input;
+    T* mean;
+    T* std;
+};
+
+template <class T>
+PYASMG_HD void combine(const T* gradient, const Step<T>& step, std::size_t begin, std::size_t n,
+                       double* PYASMG_RESTRICT sum) {
+    for (std::size_t k = 0; k < n; ++k) sum[k] = 0.0;
+    for (std::size_t i = 0; i < step.input.n_objectives; ++i) {
+        const T* PYASMG_RESTRICT row = gradient + i * step.input.dimension + begin;
+        const double c = step.input.coefficients[i];
+        for (std::size_t k = 0; k < n; ++k) sum[k] += c * static_cast<double>(row[k]);
+    }
+}
+
+template <class T>
+PYASMG_HD void step_loop(const Step<T>& step, UpdateSummary& summary) {
+    const UpdateInput<T>& in = step.input;
+    // Far from both ends of the exponent range: 1 / std and std^2 in later steps stay finite.
+    constexpr T smallest = sizeof(T) == 4 ? T(1e-30) : T(1e-150), largest = sizeof(T) == 4 ? T(1e30) : T(1e150);
+    alignas(64) double p[kBlock], h[kBlock];
+    double max_std = 0.0, min_std = std::numeric_limits<double>::infinity();
+    int effective = 0, outside = 0;
+    for (std::size_t begin = 0; begin < in.dimension; begin += kBlock) {
+        const std::size_t n = std::min(kBlock, in.dimension - begin);
+        T* PYASMG_RESTRICT mean = step.mean + begin;
+        T* PYASMG_RESTRICT std = step.std + begin;
+        combine(in.mean_gradient, step, begin, n, p);
+        combine(in.std_gradient, step, begin, n, h);
+        for (std::size_t k = 0; k < n; ++k) {
+            mean[k] = static_cast<T>(static_cast<double>(mean[k]) - in.mean_step * static_cast<double>(std[k]) * p[k]);
+        }
+        if (in.form == StdForm::exponential) {
+            for (std::size_t k = 0; k < n; ++k) {
+                double r = -in.std_step * h[k];
+                r = r < kLog2 ? r : kLog2;
+                r = r > -kLog2 ? r : -kLog2;
+                h[k] = exp_small(r);
+            }
+        } else {
+            for (std::size_t k = 0; k < n; ++k) {
+                double factor = 1.0 + 2.0 * in.std_step * h[k];
+                factor = factor < 4.0 ? factor : 4.0;
+                factor = factor > 0.25 ? factor : 0.25;
+                h[k] = 1.0 / std::sqrt(factor);
+            }
+        }
+        for (std::size_t k = 0; k < n; ++k) {
+            T value = static_cast<T>(static_cast<double>(std[k]) * h[k]);
+            value = value > smallest ? value : smallest;
+            std[k] = value < largest ? value : largest;
+        }
+        if (in.low != nullptr) {
+            const T* PYASMG_RESTRICT low = in.low + begin;
+            const T* PYASMG_RESTRICT high = in.high + begin;
+            for (std::size_t k = 0; k < n; ++k) {
+                mean[k] = fold(mean[k], low[k], high[k]);
+                const T width = high[k] - low[k];
+                std[k] = std[k] < width ? std[k] : width;
+            }
+        }
+        for (std::size_t k = 0; k < n; ++k) {
+            const auto value = static_cast<double>(std[k]);
+            max_std = value > max_std ? value : max_std;
+            min_std = value < min_std ? value : min_std;
+            effective |= static_cast<int>(mean[k] + T(0.1) * std[k] != mean[k]);
+            outside |= static_cast<int>(!(std::abs(mean[k]) <= largest));  // true for NaN
+        }
+    }
+    summary.max_std = max_std;
+    summary.min_std = min_std;
+    summary.finite = outside == 0;
+    summary.effective = effective != 0;
+}
+
+PYASMG_SIMD_VARIANTS(step, (const Step<T>& step, UpdateSummary& summary), (step, summary))
+
+}  // namespace
+
+template <class T>
+UpdateSummary update_distribution(const UpdateInput<T>& input, T* mean, T* std) {
+    UpdateSummary summary{};
+    step_dispatch<T>(Step<T>{input, mean, std}, summary);
+    return summary;
+}
+
+template UpdateSummary update_distribution<float>(const UpdateInput<float>&, float*, float*);
+template UpdateSummary update_distribution<double>(const UpdateInput<double>&, double*, double*);
+
+}  // namespace pyasmg

@@ -1,0 +1,42 @@
+// The step of the search distribution along the weighted natural gradient.
+#pragma once
+
+#include <cstddef>
+
+namespace pyasmg {
+
+enum class StdForm {
+    exponential,  // Sigma    *= exp(-2 b h): always positive, no drift under pure noise
+    inverse       // Sigma^-1 *= 1 + 2 b h    Eq. A.153
+};
+
+template <class T>
+struct UpdateInput {
+    std::size_t dimension;
+    std::size_t n_objectives;
+    const T* mean_gradient;      // (m, d) P
+    const T* std_gradient;       // (m, d) H
+    const double* coefficients;  // (m,) c_i = lambda_i / sigma-hat
+    double mean_step;
+    double std_step;
+    StdForm form;
+    const T* low = nullptr;   // (d,) both null or both set
+    const T* high = nullptr;  // (d,)
+};
+
+struct UpdateSummary {
+    double max_std;
+    double min_std;
+    bool finite;     // every mean is at most 1e150 (float: 1e30) in magnitude after the step
+    bool effective;  // some coordinate can still move: mean + std / 10 != mean
+};
+
+// In place:  mean -= mean_step * std * sum_i c_i P_i                    Eq. A.152
+//            std  by `form`,  h = sum_i c_i H_i                         Eq. A.153
+// One step changes a std by a factor of at most 2 either way; this is also what keeps the inverse form positive.
+// With bounds the mean is folded back (which leaves the distribution of the folded samples as it is) and a std is held
+// at or below the width of its interval. Stds stay positive normal numbers. Time O(m d), same bits on any SIMD level.
+template <class T>
+UpdateSummary update_distribution(const UpdateInput<T>& input, T* mean, T* std);
+
+}  // namespace pyasmg
