@@ -22,7 +22,6 @@ namespace pyasmg {
 namespace {
 
 constexpr double kEps = std::numeric_limits<double>::epsilon();
-constexpr double kGap = 1e-13;  // a residual of kGap * b_i can change the minimum by a factor 1 + 2e-13 at most
 
 // ---- double-double arithmetic: x = hi + lo. Relies on IEEE rounding, hence on -ffp-contract=off. ----
 
@@ -87,10 +86,12 @@ struct Precision;
 template <>
 struct Precision<double> {
     static constexpr double kUnit = kEps;
+    static constexpr double kGap = 1e-13;  // residuals up to kGap * b_i change the minimum by a factor 1 + 2e-13 at most
 };
 template <>
 struct Precision<Dd> {
     static constexpr double kUnit = 0x1p-102;  // a few units in the last place of 106 bits: the sums are the sloppy ones
+    static constexpr double kGap = 1e-16;
 };
 
 // Four partial sums in a fixed order: the additions overlap, and the result depends on nothing but the input.
@@ -129,6 +130,19 @@ inline Dd dot(std::size_t n, const Dd* a, const Dd* b) {
     return sum;
 }
 
+// w -= v c, in the precision of v; w = hi + lo, not normalised.
+inline void subtract(std::size_t m, double v, const double* c, double* hi, double*) {
+    for (std::size_t i = 0; i < m; ++i) hi[i] -= v * c[i];
+}
+inline void subtract(std::size_t m, Dd v, const double* c, double* hi, double* lo) {
+    for (std::size_t i = 0; i < m; ++i) {
+        const Dd p = two_prod(-v.hi, c[i]);
+        const Dd t = two_sum(hi[i], p.hi);
+        hi[i] = t.hi;
+        lo[i] += (t.lo + p.lo) - v.lo * c[i];
+    }
+}
+
 enum class Outcome {
     proven,     // optimal to kGap, and float64 was enough to say so
     uncertain,  // optimal as far as this precision can see
@@ -141,7 +155,7 @@ template <class T>
 class ActiveSet {
   public:
     ActiveSet(std::size_t m, const double* c, const double* b)
-        : m_(m), c_(c), b_(b), factor_(m * m), inverse_(m), z_(m), target_(m), v_(m, T(0.0)), w_(m), banned_(m, 0) {
+        : m_(m), c_(c), b_(b), factor_(m * m), inverse_(m), z_(m), target_(m), v_(m, T(0.0)), w_(m), low_(m), banned_(m, 0), inside_(m, 0) {
         active_.reserve(m);
     }
 
@@ -281,16 +295,16 @@ class ActiveSet {
     }
 
     void refresh_residual() {  // w = b - C v
+        std::copy(b_, b_ + m_, w_.begin());
+        std::fill(low_.begin(), low_.end(), 0.0);
+        std::fill(inside_.begin(), inside_.end(), char(0));
         total_ = 0.0;
-        for (std::size_t i = 0; i < m_; ++i) w_[i] = b_[i];
         for (const std::size_t j : active_) {
-            const T v = -v_[j];
-            const double* c = c_ + j * m_;
-            for (std::size_t i = 0; i < m_; ++i) w_[i] = w_[i] + c[i] * v;
+            subtract(m_, v_[j], c_ + j * m_, w_.data(), low_.data());
+            inside_[j] = 1;
             total_ += head(v_[j]);
         }
-        inside_.assign(m_, 0);
-        for (const std::size_t j : active_) inside_[j] = 1;
+        for (std::size_t i = 0; i < m_; ++i) w_[i] += low_[i];
     }
 
     double unit() const { return 4.0 * static_cast<double>(active_.size() + 4) * Precision<T>::kUnit; }
@@ -306,8 +320,8 @@ class ActiveSet {
         std::size_t best = m_;
         double most = 0.0;
         for (std::size_t i = 0; i < m_; ++i) {
-            const double w = head(w_[i]);
-            if (!(w > most) || inside_[i] || banned_[i] || w <= kGap * b_[i]) continue;
+            const double w = w_[i];
+            if (!(w > most) || inside_[i] || banned_[i] || w <= Precision<T>::kGap * b_[i]) continue;
             if (w <= coarse && w <= noise(i)) continue;
             best = i;
             most = w;
@@ -321,9 +335,9 @@ class ActiveSet {
         if (least < 1e-5) return Outcome::uncertain;
         const double coarse = unit() * (1.0 + 4.0 * total_);
         for (std::size_t i = 0; i < m_; ++i) {
-            if (inside_[i] || head(w_[i]) < -coarse) continue;
+            if (inside_[i] || w_[i] < -coarse) continue;
             const double rounding = noise(i);
-            if (head(w_[i]) > -rounding && head(w_[i]) + rounding > kGap * b_[i]) return Outcome::uncertain;
+            if (w_[i] > -rounding && w_[i] + rounding > Precision<T>::kGap * b_[i]) return Outcome::uncertain;
         }
         return Outcome::proven;
     }
@@ -340,7 +354,8 @@ class ActiveSet {
     std::size_t m_;
     const double* c_;
     const double* b_;
-    std::vector<T> factor_, inverse_, z_, target_, v_, w_;
+    std::vector<T> factor_, inverse_, z_, target_, v_;
+    std::vector<double> w_, low_;
     std::vector<char> banned_, inside_;
     std::vector<std::size_t> active_;
     std::size_t pivots_ = 0;

@@ -140,7 +140,7 @@ def run_demo(
 
     The problem is `pyasmg.problems.DigitsProblem`: d = 650 parameters, four objectives, the images
     bundled with scikit-learn. The methods, each from the same start, with the same `sigma0`, `popsize`
-    and budget, and none tuned for the problem beyond these:
+    and budget, and all else as it is by default:
 
     - ASMG (pareto): `ASMG` as it is by default;
     - ASMG (equal): the same with equal weights for the standardised objectives;
@@ -149,6 +149,10 @@ def run_demo(
 
     Each seed draws another split of the images, other noise, another frozen layer and another search, the
     same for all methods: the seeds are pairs. A method's answer is the mean of its final distribution.
+
+    The defaults of `sigma0` and `popsize` are the baseline's: among {0.02, 0.05, 0.1, 0.2} x {24, 48} they
+    are CMA-ES's best to within 0.2 points of accuracy (it hardly depends on `sigma0`), while ASMG (pareto)
+    gains up to 2 points elsewhere, and ASMG (equal) has its best at the largest `sigma0`.
 
     Parameters
     ----------
@@ -175,16 +179,22 @@ def run_demo(
     Raises
     ------
     ImportError
-        If a package of the extra `demo` is missing; nothing has been run then.
-    ValueError
-        If an option is out of range.
+        If a package of the extra `demo` is missing.
+    FileNotFoundError
+        If a file's folder does not exist.
+    TypeError, ValueError
+        If an option is out of range. All of these are raised before anything is run.
     """
-    n_seeds, seed = integer("n_seeds", n_seeds, low=1), integer("seed", seed, low=0)
+    n_seeds = integer("n_seeds", n_seeds, low=1)
+    seed = integer("seed", seed, low=0, high=2**32 - n_seeds)
     popsize = integer("popsize", popsize, low=4)
     max_evaluations = integer("max_evaluations", max_evaluations, low=popsize)
     sigma0 = number("sigma0", sigma0, low=0.0, strict=True)
     for module in ("sklearn.datasets", "scipy.ndimage", "cma", "matplotlib.figure"):
         import_demo_module(module)
+    for path in (png_path, json_path):
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            raise FileNotFoundError(f"no such folder to write {Path(path).name!r} to: {Path(path).parent}")
 
     console = console or Console()
     budget = max_evaluations // popsize * popsize

@@ -184,3 +184,11 @@ def test_refuses_in_words(option):
     (name,) = option
     with pytest.raises(ValueError, match=rf"^`{name}` must be "):
         run_demo(**option)
+
+
+def test_a_missing_folder_is_told_before_anything_runs(monkeypatch, tmp_path):
+    monkeypatch.setattr("pyasmg.demo.DigitsProblem", None)
+    for option in ("png_path", "json_path"):
+        paths = {"png_path": None, "json_path": None, option: tmp_path / "nowhere" / "file"}
+        with pytest.raises(FileNotFoundError, match=r"'file' to: .*nowhere"):
+            run_demo(**paths)

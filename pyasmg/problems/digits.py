@@ -62,10 +62,9 @@ class DigitsProblem:
     ------
     ImportError
         If scikit-learn or SciPy is missing.
-    ValueError
-        If `n_train` is not between 10 and 1198, or a point has not the shape (650,) or (N, 650).
-    TypeError
-        If `n_train` is not an integer.
+    TypeError, ValueError
+        If `seed` is not an integer in [0, 2^32 - 1], or `n_train` not one in [10, 1198], or if a point has
+        not the shape (650,) or (N, 650).
 
     Notes
     -----
@@ -80,6 +79,7 @@ class DigitsProblem:
     domain_names: ClassVar[tuple[str, ...]] = ("clean", "inverted", "noisy", "rotated and blurred")
 
     def __init__(self, *, seed: int = 0, n_train: int | None = None) -> None:
+        seed = integer("seed", seed, 0, 2**32 - 1)  # what scikit-learn takes
         images, labels = _load_images()
         self.train_indices, self.test_indices = _split(labels, seed)
         largest = len(self.train_indices)
@@ -114,14 +114,16 @@ class DigitsProblem:
         n_columns = self._train_columns.shape[1]
         block = max(1, _BLOCK_BYTES // (4 * _N_CLASSES * n_columns))
         with np.errstate(over="ignore", invalid="ignore"):
-            values = -np.einsum("nck,dck->nd", layers, self._true_class_means, optimize=True)
+            values: NDArray[np.float64] = -np.einsum(
+                "nck,dck->nd", layers, self._true_class_means, optimize=True
+            )
             for start in range(0, len(layers), block):
                 part = layers[start : start + block].astype(np.float32).transpose(1, 0, 2)
                 logits = (part.reshape(-1, _N_FEATURES + 1) @ self._train_columns).reshape(
                     _N_CLASSES, -1, self.n_objectives, n_columns // self.n_objectives
                 )
                 values[start : start + block] += _log_sum_exp(logits).mean(axis=-1, dtype=np.float64)
-        return values.reshape(*points.shape[:-1], self.n_objectives)
+        return values if points.ndim == 2 else values[0]
 
     def test_accuracy(self, x: ArrayLike) -> NDArray[np.float64]:
         """Return the share of held-out images that the classifier `x` names correctly, domain by domain.
@@ -140,8 +142,8 @@ class DigitsProblem:
         layers = _as_layers(np.atleast_2d(points))
         hits = [(self._test @ layer.T).argmax(axis=-1) == self.test_labels for layer in layers]
         shape = (len(layers), self.n_objectives, len(self.test_labels))  # also where there are no points
-        accuracies = np.reshape(hits, shape).mean(axis=-1)
-        return accuracies.reshape(*points.shape[:-1], self.n_objectives)
+        accuracies: NDArray[np.float64] = np.reshape(hits, shape).mean(axis=-1)
+        return accuracies if points.ndim == 2 else accuracies[0]
 
     def initial_point(self) -> NDArray[np.float64]:
         """Return the classifier that gives every class the same probability: zeros, shape (650,)."""
@@ -195,4 +197,5 @@ def _log_sum_exp(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     largest = logits.max(axis=0)
     logits -= largest
     np.exp(logits, out=logits)
-    return np.log(logits.sum(axis=0)) + largest
+    result: NDArray[np.float32] = np.log(logits.sum(axis=0)) + largest
+    return result

@@ -23,7 +23,7 @@ class Custom(Weighting):
     def __call__(self, generation: Generation) -> FloatArray:
         m = generation.previous.size
         weights = vector("weighting(generation)", self.rule(generation), m)
-        if (weights < 0).any() or not weights.sum() > 0:
+        if (weights < 0).any() or not (weights > 0).any():
             raise ValueError(f"`weighting(generation)` must be non-negative with a positive sum; got {weights}.")
         weights /= weights.max()
         return weights / weights.sum()

@@ -25,7 +25,7 @@ class Fixed(Weighting):
         values = vector("weighting", weights)
         if (values < 0).any():
             raise ValueError(f"`weighting` must be non-negative; got {values.min():g}.")
-        if not values.sum() > 0:
+        if not (values > 0).any():
             raise ValueError("`weighting` must have a positive sum; got only zeros.")
         self.weights: FloatArray = values / values.max()  # the sum of huge weights may overflow
         self.weights /= self.weights.sum()

@@ -181,6 +181,9 @@ def test_refuses_in_words(problem):
     for n_train in (9, 1199):
         with pytest.raises(ValueError, match=rf"^`n_train` must be .*\[10, 1198\]; got {n_train}\.$"):
             DigitsProblem(n_train=n_train)
+    for seed in (-1, 2**32):
+        with pytest.raises(ValueError, match=r"^`seed` must be "):
+            DigitsProblem(seed=seed)
     with pytest.raises(TypeError, match=r"^`n_train` must be .*; got 50\.0\.$"):
         DigitsProblem(n_train=50.0)
 

@@ -85,6 +85,7 @@ def reference(G: np.ndarray, hint: np.ndarray | None = None) -> Reference:
     """
     with mpmath.workdps(DIGITS):
         g = _mpf(G)
+        g = (g + g.T) / 2
         m = len(g)
         tiny = mpmath.mpf(10) ** (-DIGITS // 2)
         norms = np.array([mpmath.sqrt(g[i, i]) for i in range(m)], dtype=object)

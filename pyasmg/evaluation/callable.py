@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .result import Failure
+from ..result import Failure
 
 FloatArray = npt.NDArray[np.float64]
 

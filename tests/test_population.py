@@ -1,0 +1,80 @@
+"""Candidates from counters, and the folding into a box."""
+
+import numpy as np
+import pytest
+
+from pyasmg import _core
+from tests.twins.estimator import fold
+
+DTYPES = [np.float32, np.float64]
+
+
+def population(mean, std, low=None, high=None, count=20, seed=1, generation=3, first=0, n_threads=1):
+    out = np.empty((count, mean.size), mean.dtype)
+    _core.sample_population(mean, std, low, high, seed, generation, first, out, n_threads)
+    return out
+
+
+def case(d, dtype, seed=0):
+    random = np.random.default_rng(seed)
+    return random.normal(size=d).astype(dtype), np.exp(random.normal(size=d)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("d", [1, 63, 64, 65, 700])
+def test_is_mean_plus_std_times_normals(d, dtype, simd_level):
+    mean, std = case(d, dtype)
+    z = np.empty((20, d), dtype)
+    _core.sample_normals(1, 3, 0, z, 1)
+    assert population(mean, std).tobytes() == (mean + std * z).astype(dtype).tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_split_and_thread_count_gives_the_same_bits(dtype):
+    mean, std = case(50_003, dtype)
+    whole = population(mean, std, count=9)
+    for n_threads in (2, 3, 5):
+        assert population(mean, std, count=9, n_threads=n_threads).tobytes() == whole.tobytes()
+    assert population(mean, std, count=2, first=7).tobytes() == whole[7:].tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_folding(dtype, simd_level):
+    d = 1000
+    random = np.random.default_rng(5)
+    low = random.normal(size=d).astype(dtype)
+    high = low + np.exp(random.normal(size=d)).astype(dtype)
+    low[::5], high[::7] = -np.inf, np.inf
+    mean = np.clip(random.normal(size=d).astype(dtype), low, high)
+    std = np.exp(2 * random.normal(size=d)).astype(dtype)
+    plain = population(mean, std)
+    folded = population(mean, std, low, high)
+    assert (folded >= low).all()
+    assert (folded <= high).all()
+    inside = (plain >= low) & (plain <= high)
+    assert inside.any()
+    assert (~inside).any()
+    assert (folded[inside] == plain[inside]).all(), "values inside are untouched to the bit"
+    expected = fold(plain, low.astype(float), high.astype(float))
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(folded, expected, atol=100 * eps * np.abs(plain).max(), rtol=0)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_hostile_distributions_stay_feasible(dtype):
+    huge = dtype(1e30 if dtype == np.float32 else 1e150)
+    low, high = np.array([0, -1, -np.inf], dtype), np.array([1, np.inf, 2], dtype)
+    mean = np.array([0.5, -1, 2], dtype)
+    for std in (huge, dtype(1e-30)):
+        X = population(mean, np.full(3, std, dtype), low, high, count=1000)
+        assert ((X >= low) & (X <= high)).all()
+
+
+def test_a_folded_mean_gives_the_same_distribution():
+    # reflecting the mean at a side only flips z: compare sorted samples of both, a two-sample KS test
+    from scipy import stats
+
+    low, high = np.zeros(1), np.ones(1)
+    outside = population(np.array([1.3]), np.array([0.4]), low, high, count=20_000, seed=7)
+    folded = population(np.array([0.7]), np.array([0.4]), low, high, count=20_000, seed=8)
+    assert stats.ks_2samp(outside[:, 0], folded[:, 0]).pvalue > 1e-3, "seeds 7, 8"
