@@ -58,9 +58,7 @@ PYASMG_HD double standardise_row(const Pass<T>& pass, std::size_t row, std::size
     if (x == nullptr || at.bounded()) {
         const RandomAddress address{at.seed, at.generation, static_cast<std::uint32_t>(row)};
         constexpr std::size_t size = kTileSize<T>;
-        for (std::size_t k = 0; k < n; k += size) {
-            normal_tile<T>(address, static_cast<std::uint32_t>((begin + k) / size), z + k);
-        }
+        fill_normals(address, begin / size, (n + size - 1) / size, z);
     }
     if (x != nullptr && at.bounded()) {
         const T* PYASMG_RESTRICT std = at.std + begin;

@@ -23,42 +23,24 @@ PYASMG_HD void affine_loop(const Distribution<T>& at, std::size_t begin, std::si
     }
 }
 
-// One candidate's coordinates of tiles [tile_begin, tile_end).
+PYASMG_SIMD_VARIANTS(affine, (const Distribution<T>& at, std::size_t begin, std::size_t n, const T* z, T* out),
+                     (at, begin, n, z, out))
+
+constexpr std::size_t kChunk = 1024;  // coordinates whose normals wait in the first-level cache
+
+// One candidate's coordinates of tiles [tile_begin, tile_end); `out` is its row.
 template <class T>
-PYASMG_HD void candidate_loop(const Distribution<T>& at, std::uint32_t candidate, std::size_t tile_begin,
-                              std::size_t tile_end, T* PYASMG_RESTRICT out) {
+void sample_candidate(const Distribution<T>& at, std::uint32_t candidate, std::size_t tile_begin, std::size_t tile_end,
+                      T* out) {
     constexpr std::size_t size = kTileSize<T>;
     const RandomAddress address{at.seed, at.generation, candidate};
-    alignas(64) T z[size];
-    for (std::size_t tile = tile_begin; tile < tile_end; ++tile) {
-        const std::size_t begin = tile * size;
-        const std::size_t n = std::min(size, at.dimension - begin);
-        normal_tile<T>(address, static_cast<std::uint32_t>(tile), z);
-        if (n == size) {
-            affine_loop(at, begin, size, z, out + begin);  // a constant trip count vectorises better
-        } else {
-            affine_loop(at, begin, n, z, out + begin);
-        }
+    alignas(64) T z[kChunk];
+    for (std::size_t tile = tile_begin; tile < tile_end; tile += kChunk / size) {
+        const std::size_t n_tiles = std::min(kChunk / size, tile_end - tile), begin = tile * size;
+        fill_normals(address, tile, n_tiles, z);
+        affine_dispatch<T>(at, begin, std::min(n_tiles * size, at.dimension - begin), z, out + begin);
     }
 }
-
-template <class T>
-PYASMG_HD void normals_loop(const RandomAddress& address, std::size_t dimension, T* PYASMG_RESTRICT out) {
-    constexpr std::size_t size = kTileSize<T>;
-    alignas(64) T z[size];
-    for (std::size_t begin = 0; begin < dimension; begin += size) {
-        normal_tile<T>(address, static_cast<std::uint32_t>(begin / size), z);
-        std::copy(z, z + std::min(size, dimension - begin), out + begin);
-    }
-}
-
-PYASMG_SIMD_VARIANTS(candidate,
-                     (const Distribution<T>& at, std::uint32_t candidate, std::size_t tile_begin,
-                      std::size_t tile_end, T* out),
-                     (at, candidate, tile_begin, tile_end, out))
-
-PYASMG_SIMD_VARIANTS(normals, (const RandomAddress& address, std::size_t dimension, T* out),
-                     (address, dimension, out))
 
 }  // namespace
 
@@ -74,8 +56,8 @@ void sample_population(const Distribution<T>& distribution, std::size_t first, s
                      while (begin < end) {
                          const std::size_t row = begin / tiles, tile = begin % tiles;
                          const std::size_t stop = std::min(tiles, tile + (end - begin));
-                         candidate_dispatch<T>(distribution, static_cast<std::uint32_t>(first + row), tile, stop,
-                                               out + row * dimension);
+                         sample_candidate(distribution, static_cast<std::uint32_t>(first + row), tile, stop,
+                                          out + row * dimension);
                          begin += stop - tile;
                      }
                  });
@@ -85,9 +67,16 @@ template <class T>
 void sample_normals(std::uint64_t seed, std::uint32_t generation, std::size_t first, std::size_t count,
                     std::size_t dimension, T* out, int n_threads) {
     parallel_for(count, useful_threads(count * dimension, n_threads), [&](std::size_t begin, std::size_t end) {
+        constexpr std::size_t size = kTileSize<T>;
+        alignas(64) T tile[size];
         for (std::size_t row = begin; row < end; ++row) {
-            normals_dispatch<T>(RandomAddress{seed, generation, static_cast<std::uint32_t>(first + row)}, dimension,
-                                out + row * dimension);
+            const RandomAddress address{seed, generation, static_cast<std::uint32_t>(first + row)};
+            T* z = out + row * dimension;
+            fill_normals(address, 0, dimension / size, z);
+            if (const std::size_t rest = dimension % size; rest != 0) {
+                fill_normals(address, dimension / size, 1, tile);
+                std::copy_n(tile, rest, z + dimension - rest);
+            }
         }
     });
 }

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -166,40 +167,24 @@ PYASMG_HD void polar(T u, T t, std::uint32_t quadrant, T& z0, T& z1) {
 
 }  // namespace detail
 
-// All normals of one tile: out[0 .. kTileSize<T>) are the coordinates from kTileSize<T> * tile on.
-template <class T>
-PYASMG_HD void normal_tile(const RandomAddress& address, std::uint32_t tile, T* PYASMG_RESTRICT out) {
-    std::uint32_t word0[kLanes], word1[kLanes], word2[kLanes], word3[kLanes];
-    const auto key0 = static_cast<std::uint32_t>(address.seed);
-    const auto key1 = static_cast<std::uint32_t>(address.seed >> 32);
-    for (int lane = 0; lane < kLanes; ++lane) {
-        std::uint32_t c0 = tile * kLanes + static_cast<std::uint32_t>(lane);
-        std::uint32_t c1 = address.candidate, c2 = address.generation, c3 = address.stream;
-        philox4x32(c0, c1, c2, c3, key0, key1);
-        word0[lane] = c0;
-        word1[lane] = c1;
-        word2[lane] = c2;
-        word3[lane] = c3;
-    }
-    if constexpr (sizeof(T) == 4) {
-        for (int lane = 0; lane < kLanes; ++lane) {
-            const std::uint32_t quadrant = detail::quadrant_of(word1[lane]);
-            detail::polar(detail::radius_uniform(word0[lane]), detail::angle_in_quadrant(word1[lane], quadrant),
-                          quadrant, out[lane], out[kLanes + lane]);
-        }
-        for (int lane = 0; lane < kLanes; ++lane) {
-            const std::uint32_t quadrant = detail::quadrant_of(word3[lane]);
-            detail::polar(detail::radius_uniform(word2[lane]), detail::angle_in_quadrant(word3[lane], quadrant),
-                          quadrant, out[2 * kLanes + lane], out[3 * kLanes + lane]);
-        }
-    } else {
-        for (int lane = 0; lane < kLanes; ++lane) {
-            const std::uint32_t quadrant = detail::quadrant_of(word3[lane]);
-            detail::polar(detail::radius_uniform(word1[lane], word0[lane]),
-                          detail::angle_in_quadrant(word3[lane], word2[lane], quadrant), quadrant, out[lane],
-                          out[kLanes + lane]);
-        }
-    }
+// The normals of one lane of a tile from the words of its block: out[w] belongs to coordinate 16 * w + lane.
+PYASMG_HD void block_normals(std::uint32_t word0, std::uint32_t word1, std::uint32_t word2, std::uint32_t word3,
+                             float& z0, float& z1, float& z2, float& z3) {
+    const std::uint32_t first = detail::quadrant_of(word1), second = detail::quadrant_of(word3);
+    detail::polar(detail::radius_uniform(word0), detail::angle_in_quadrant(word1, first), first, z0, z1);
+    detail::polar(detail::radius_uniform(word2), detail::angle_in_quadrant(word3, second), second, z2, z3);
 }
+
+PYASMG_HD void block_normals(std::uint32_t word0, std::uint32_t word1, std::uint32_t word2, std::uint32_t word3,
+                             double& z0, double& z1) {
+    const std::uint32_t quadrant = detail::quadrant_of(word3);
+    detail::polar(detail::radius_uniform(word1, word0), detail::angle_in_quadrant(word3, word2, quadrant), quadrant,
+                  z0, z1);
+}
+
+// All normals of n_tiles tiles from first_tile on: out[0 .. n_tiles * kTileSize<T>) are the coordinates from
+// first_tile * kTileSize<T> on.
+template <class T>
+void fill_normals(const RandomAddress& address, std::size_t first_tile, std::size_t n_tiles, T* out);
 
 }  // namespace pyasmg

@@ -1,13 +1,15 @@
 // The problem  min { l'Gl : l >= 0, sum l = 1 }  is solved as a non-negative QP on a scaled matrix.
 //
-// Scaling: s_i = 2^{k_i} with G_ii / s_i^2 in [1, 4), C = S^-1 G S^-1, b_i = s_min / s_i, u_i = s_i l_i. Powers of
-// two, so that C is exact. Then f = u'Cu with b'u = 1, and with v = u / f the conditions of optimality are
+// Scaling: s_i = 2^{k_i} with G_ii / s_i^2 in [1, 4), C = S^-1 G S^-1, b_i = s_min / s_i, u_i = s_i l_i.
+// Powers of two, so that C is exact. Then f = u'Cu with b'u = 1, and with v = u / f the conditions of
+// optimality are
 //     C v - b >= 0,   v >= 0,   v'(C v - b) = 0,                     f = 1 / (b'v),
-// those of  min { v'Cv / 2 - b'v : v >= 0 }: an active-set method of Lawson and Hanson's kind (Solving Least Squares
-// Problems, 1974, ch. 23) on the Cholesky factor of the active block finds v. Minimum 0 is where v grows without bound.
+// those of  min { v'Cv / 2 - b'v : v >= 0 }: an active-set method of Lawson and Hanson's kind (Solving Least
+// Squares Problems, 1974, ch. 23) on the Cholesky factor of the active block finds v. The minimum is 0 where
+// v has no bound.
 //
-// The method runs in float64. Where the outcome does not prove itself (a nearly singular block, a residual whose sign
-// is rounding), it goes on from there in double-double (106 bits), which decides.
+// The method runs in float64. Where the outcome does not prove itself (a nearly singular block, a residual
+// whose sign is rounding), it goes on from there in double-double (106 bits), which decides.
 #include "simplex_qp.hpp"
 
 #include <algorithm>
@@ -20,8 +22,6 @@
 
 namespace pyasmg {
 namespace {
-
-constexpr double kEps = std::numeric_limits<double>::epsilon();
 
 // ---- double-double arithmetic: x = hi + lo. Relies on IEEE rounding, hence on -ffp-contract=off. ----
 
@@ -43,7 +43,7 @@ inline Dd two_sum(double a, double b) {
     return {s, (a - (s - t)) + (b - t)};
 }
 
-inline Dd two_prod(double a, double b) {  // Dekker: no fma, which is a slow call on plain x86-64
+inline Dd two_prod(double a, double b) {    // Dekker: no fma, which is a slow call on plain x86-64
     constexpr double kSplit = 134217729.0;  // 2^27 + 1
     const double p = a * b;
     const double ta = kSplit * a, tb = kSplit * b;
@@ -85,12 +85,13 @@ template <class T>
 struct Precision;
 template <>
 struct Precision<double> {
-    static constexpr double kUnit = kEps;
-    static constexpr double kGap = 1e-13;  // residuals up to kGap * b_i change the minimum by a factor 1 + 2e-13 at most
+    static constexpr double kUnit = std::numeric_limits<double>::epsilon();
+    static constexpr double kGap =
+        1e-13;  // residuals up to kGap b_i change the minimum by 2e-13 of it at most
 };
 template <>
 struct Precision<Dd> {
-    static constexpr double kUnit = 0x1p-102;  // a few units in the last place of 106 bits: the sums are the sloppy ones
+    static constexpr double kUnit = 0x1p-102;  // a few times 2^-106: the additions are the sloppy ones
     static constexpr double kGap = 1e-16;
 };
 
@@ -109,8 +110,8 @@ T dot(std::size_t n, const T* a, const T* b) {
     return (s0 + s1) + (s2 + s3);
 }
 
-// The same in double-double, as a compensated sum (Ogita, Rump, Oishi 2005): no renormalisation inside the loop, and
-// the lanes are for the vector unit.
+// The same in double-double, as a compensated sum (Ogita, Rump, Oishi 2005): no renormalisation in the loop,
+// and the lanes are for the vector unit.
 inline Dd dot(std::size_t n, const Dd* a, const Dd* b) {
     constexpr std::size_t kLanes = 4;
     double s[kLanes] = {}, e[kLanes] = {};
@@ -144,18 +145,30 @@ inline void subtract(std::size_t m, Dd v, const double* c, double* hi, double* l
 }
 
 enum class Outcome {
-    proven,     // optimal to kGap, and float64 was enough to say so
+    proven,     // optimal to kGap, whatever rounding did
     uncertain,  // optimal as far as this precision can see
-    unbounded,  // the active block is singular to this precision and v grows along its null vector: minimum 0
+    unbounded,  // the active block is singular to this precision, v grows along its null vector: minimum 0
     exhausted   // too many pivots
 };
 
-// min { v'Cv / 2 - b'v : v >= 0 } in arithmetic T. v is feasible at all times, and v'Cv / 2 - b'v never grows.
+// min { v'Cv / 2 - b'v : v >= 0 } in arithmetic T. v is feasible at all times, and v'Cv / 2 - b'v never
+// grows.
 template <class T>
 class ActiveSet {
   public:
     ActiveSet(std::size_t m, const double* c, const double* b)
-        : m_(m), c_(c), b_(b), factor_(m * m), inverse_(m), z_(m), target_(m), v_(m, T(0.0)), w_(m), low_(m), banned_(m, 0), inside_(m, 0) {
+        : m_(m),
+          c_(c),
+          b_(b),
+          factor_(m * m),
+          inverse_(m),
+          z_(m),
+          target_(m),
+          v_(m, T(0.0)),
+          w_(m),
+          low_(m),
+          banned_(m, 0),
+          inside_(m, 0) {
         active_.reserve(m);
     }
 
@@ -237,7 +250,7 @@ class ActiveSet {
                 below[j] = x * p + y * q;
                 below[j + 1] = x * q - y * p;
             }
-            // The old z belongs to rows still in place: z' = Q z for the same rotations.
+            // L z = b_A goes on to hold: its columns are rotated, so z is.
             const T p = z_[j], q = z_[j + 1];
             z_[j] = x * p + y * q;
             z_[j + 1] = x * q - y * p;
@@ -330,7 +343,8 @@ class ActiveSet {
     }
 
     Outcome proof() {
-        double least = 4.0;  // smallest pivot: the square of the error of v, in the norm of C, is (eps / least)^2
+        double least =
+            4.0;  // smallest pivot: the square of the error of v, in the norm of C, is (eps / least)^2
         for (std::size_t r = 0; r < active_.size(); ++r) least = std::min(least, head(row(r)[r] * row(r)[r]));
         if (least < 1e-5) return Outcome::uncertain;
         const double coarse = unit() * (1.0 + 4.0 * total_);
@@ -382,8 +396,9 @@ bool scale(std::size_t m, const double* gram, double* c, double* b, int* exponen
     for (std::size_t i = 0; i < m; ++i) {
         const double square = gram[i * m + i];
         if (square < 0.0)
-            throw std::invalid_argument("`G` must have no negative diagonal entry (they are squared norms); got " +
-                                        entry(i, i, square) + ".");
+            throw std::invalid_argument(
+                "`G` must have no negative diagonal entry (they are squared norms); got " +
+                entry(i, i, square) + ".");
         norm[i] = std::sqrt(square);
         positive = positive && square > 0.0;
         const int e = square > 0.0 ? std::ilogb(square) : 0;
@@ -428,7 +443,7 @@ double value(std::size_t m, const double* c, const std::vector<double>& u) {
 double simplex_qp(std::size_t m, const double* gram, double* weights) {
     std::vector<double> c(m * m), b(m);
     std::vector<int> exponent(m);
-    if (!scale(m, gram, c.data(), b.data(), exponent.data())) {  // a zero gradient: the minimum is 0, at each of them
+    if (!scale(m, gram, c.data(), b.data(), exponent.data())) {  // zero gradients: minimum 0 at each
         double zeros = 0.0;
         for (std::size_t i = 0; i < m; ++i) zeros += gram[i * m + i] == 0.0 ? 1.0 : 0.0;
         for (std::size_t i = 0; i < m; ++i) weights[i] = gram[i * m + i] == 0.0 ? 1.0 / zeros : 0.0;

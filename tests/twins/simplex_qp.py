@@ -1,7 +1,7 @@
 """Slow, obvious solutions of  min { l'Gl : l >= 0, sum l = 1 },  and the Gram matrices to try them on.
 
-``enumerate_supports`` looks at every support, in float64 or in exact fractions. ``reference`` is an active-set method in
-200 decimal digits, checked by weak duality, so it need not be trusted.
+``enumerate_supports`` looks at every support, in float64 or in exact fractions. ``reference`` is an
+active-set method in 200 decimal digits; weak duality (``gap``) says how good its answer is.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def enumerate_supports(G: np.ndarray) -> tuple[float, np.ndarray]:
 def enumerate_supports_exactly(G: np.ndarray) -> Fraction:
     """The minimum in exact fractions, for any positive semi-definite G; m <= 6.
 
-    Some minimiser's support has a non-singular bordered matrix [[G_AA, 1], [1', 0]] (Caratheodory), so the singular
-    ones are left out.
+    Some minimiser's support has a non-singular bordered matrix [[G_AA, 1], [1', 0]] (Caratheodory), so the
+    singular ones are left out.
     """
     m = len(G)
     g = [[Fraction(float(x)) for x in row] for row in G]
@@ -102,13 +102,14 @@ def reference(G: np.ndarray, hint: np.ndarray | None = None) -> Reference:
             while active:
                 target, direction = _face(g, active, norms, tiny)
                 if target is not None:
-                    ratios = [(v[i] / (v[i] - t) if v[i] else v[i], i) for i, t in zip(active, target, strict=True) if t <= 0]
+                    pairs = [(v[i], t, i) for i, t in zip(active, target, strict=True) if t <= 0]
+                    ratios = [(x / (x - t) if x else x, i) for x, t, i in pairs]
                     step, blocking = min(ratios, default=(None, -1))
                     if blocking < 0:
                         v[active] = target
                         break
                     v[active] = v[active] + step * (target - v[active])
-                else:  # G d = 0, or d'Gd < 0, on the face, and sum d >= 0: the objective falls along d for ever
+                else:  # G d = 0 or d'Gd < 0 on the face, and sum d >= 0: the objective falls along d for ever
                     ratios = [(v[i] / -d, i) for i, d in zip(active, direction, strict=True) if d < 0]
                     step, blocking = min(ratios, default=(None, -1))
                     if blocking < 0:
@@ -179,17 +180,17 @@ def _mpf(a: np.ndarray) -> np.ndarray:
 def suboptimality(G: np.ndarray, weights: np.ndarray, ref: Reference) -> float:
     """(f - f*) / max(f*, 2^-52 (sum l*_i sqrt(G_ii))^2), f taken exactly at the normalised weights.
 
-    The second term is what one rounding of each entry can do to the minimum. f* counts as 0 where an indefinite G
-    makes it negative.
+    The second term is what one rounding of each entry can do to the value at l*; where l* picks a zero gradient,
+    the longest gradient stands in. f* counts as 0 where an indefinite G makes it negative.
     """
     with mpmath.workdps(DIGITS):
         l = _mpf(weights)  # noqa: E741
         l = l / l.sum()  # noqa: E741
         f = l @ _mpf(G) @ l
         minimum = max(ref.minimum, mpmath.mpf(0))
-        rounding = EPS * length(G, ref.weights) ** 2
-        scale = max(minimum, rounding)
-        return float(max(f - minimum, mpmath.mpf(0)) / scale) if scale else float(f > 0)
+        excess = max(f - minimum, mpmath.mpf(0))
+        at = length(G, ref.weights) or mpmath.sqrt(float(np.diag(G).max()))
+        return float(excess / max(minimum, EPS * at**2)) if excess else 0.0
 
 
 def length(G: np.ndarray, weights: np.ndarray) -> mpmath.mpf:
@@ -233,7 +234,7 @@ def duplicate_gram(m: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def near_duplicate_gram(m: int, rng: np.random.Generator) -> np.ndarray:
-    """Pairs with cos = 1 - 1e-15 or so, entries integers below 2^53, so that G is exactly positive semi-definite."""
+    """Pairs with cos = 1 - 1e-13 or so; integers below 2^53, so that G is exactly positive semi-definite."""
     j = rng.integers(-(2**20), 2**20, (m, 8)).astype(float)
     half = (m + 1) // 2
     j[half:] = j[: m - half]

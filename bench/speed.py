@@ -1,0 +1,785 @@
+"""Time of one generation (ask + tell, no objective): ours beside its peers, N = 100 candidates, m = 2.
+
+The objective values are drawn beforehand, the same for all, so that only the optimizers' own work is timed,
+on one thread. ``numpy`` and ``torch`` are plain twins: the same algorithm as a user would write it with
+those libraries (scaled objectives, a gradient of mean and stds per objective, the two-objective QP in
+closed form, the weighted step). EvoTorch's and evosax's SNES and pycma with ``CMA_diagonal`` have one
+objective, so they do less work. EvoTorch does not copy its best and worst solutions
+(``store_solution_stats=False``), evosax's random keys are split beforehand.
+
+Methods run interleaved in one process (A B C, then C B A, ...), a block of generations each. Where not all
+populations fit side by side, every peer is paired with ours alone. How to read the table:
+
+- ``ms``: median wall time per generation, ``CPU ms``: median processor time (the fairer one on a busy
+  machine, except that evosax also burns a second thread while waiting), ``best ms``: the least wall time;
+- ``ns / sample``: the median wall time divided by the N d samples;
+- ``peer / ours``: median over the rounds of the ratio within a round, ``least`` the least of them, ``CPU``
+  the median for processor time. The floors (copying, writing, drawing a population) show the same ratio,
+  below 1;
+- ``GB/s``: for ours, bytes that have to move (the population written by ask and read by tell, and O(m d)
+  for gradients, mean and stds) over the time; for the floors likewise.
+
+Then: two threads against one; and the peak of extra memory of three generations, each mode in a fresh
+process.
+
+    python -m bench.speed [--quick] [--dimensions 100 1000 10000 100000 1000000] [--peers numpy torch ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import itertools
+import json
+import math
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench import common
+
+common.one_thread()
+
+import numpy as np  # noqa: E402
+import numpy.typing as npt  # noqa: E402
+
+import pyasmg  # noqa: E402
+from pyasmg import _core  # noqa: E402
+
+Array = npt.NDArray[Any]
+
+N_OBJECTIVES = 2
+N_VALUES = 16  # generations' worth of objective values, used in turn
+STEP = 0.5  # of the twins; ours chooses its own
+BLOCK = 0.02  # seconds per measurement at least
+WARM_UPS = 2
+ROOT = Path(__file__).resolve().parents[1]
+
+
+# ---------------------------------------------------------------- the twins
+
+
+def two_objective_weights(gram: Any) -> Array:
+    """Return the weights (2,) of the smallest convex combination of two vectors, from their Gram matrix."""
+    a, b, c = float(gram[0][0]), float(gram[0][1]), float(gram[1][1])
+    curvature = a + c - 2.0 * b
+    first = min(max((c - b) / curvature, 0.0), 1.0) if curvature > 0.0 else 0.5
+    return np.array([first, 1.0 - first])
+
+
+class NumpyTwin:
+    """pyasmg's default mode for two objectives, as one would write it in numpy."""
+
+    def __init__(
+        self, x0: Array, sigma0: float, popsize: int, dtype: str, *, step: float = STEP, seed: int = 0
+    ):
+        self.mean = x0.astype(dtype)
+        self.stds = np.full_like(self.mean, sigma0)
+        self.weights = np.full(N_OBJECTIVES, 1.0 / N_OBJECTIVES)
+        self.step = step
+        self.iteration = 0
+        self.Z: Array | None = None  # kept from ask to tell: cheaper than to compute it from the candidates
+        self._shape = (popsize, self.mean.size)
+        self._rng = np.random.default_rng(seed)
+
+    def ask(self, Z: Array | None = None) -> Array:
+        """Return the candidates; ``Z`` replaces the normals, for tests."""
+        self.Z = self._rng.standard_normal(self._shape, dtype=self.mean.dtype) if Z is None else Z
+        return self.mean + self.stds * self.Z
+
+    def tell(self, F: Array) -> None:
+        """Make one step."""
+        Z, n = self.Z, len(F)
+        w = (F - F.mean(axis=0)) / F.std(axis=0) / n
+        W = w.T.astype(self.mean.dtype)
+        P = W @ Z  # Eq. 4.12
+        H = 0.5 * (W @ (Z * Z) - W.sum(axis=1, keepdims=True))  # Eq. 4.13
+        gamma = 1.0 / (self.iteration + 1)
+        found = two_objective_weights(P @ P.T + 2.0 * (H @ H.T))  # Eq. 4.10
+        self.weights = (1.0 - gamma) * self.weights + gamma * found  # Eq. 4.17
+        c = (self.weights / (n * (w @ self.weights)).std()).astype(self.mean.dtype)
+        self.mean -= self.step * self.stds * (c @ P)  # Eq. A.152
+        self.stds *= np.exp(np.clip(-self.step * (c @ H), -math.log(2), math.log(2)))  # Eq. A.153
+        self.Z = None
+        self.iteration += 1
+
+
+class TorchTwin:
+    """The same in PyTorch."""
+
+    def __init__(
+        self, x0: Array, sigma0: float, popsize: int, dtype: str, *, step: float = STEP, seed: int = 0
+    ):
+        import torch
+
+        self._torch = torch
+        self.mean = torch.from_numpy(x0.astype(dtype))
+        self.stds = torch.full_like(self.mean, sigma0)
+        self.weights = torch.full((N_OBJECTIVES,), 1.0 / N_OBJECTIVES, dtype=torch.float64)
+        self.step = step
+        self.iteration = 0
+        self.Z: Any = None
+        self._shape = (popsize, len(self.mean))
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def ask(self, Z: Any = None) -> Any:
+        """Return the candidates; ``Z`` replaces the normals, for tests."""
+        torch = self._torch
+        with torch.no_grad():
+            self.Z = (
+                torch.randn(self._shape, dtype=self.mean.dtype, generator=self._generator) if Z is None else Z
+            )
+            return torch.addcmul(self.mean, self.stds, self.Z)
+
+    def tell(self, F: Any) -> None:
+        """Make one step."""
+        torch = self._torch
+        with torch.no_grad():
+            Z, n = self.Z, len(F)
+            w = (F - F.mean(dim=0)) / F.std(dim=0, correction=0) / n
+            W = w.T.to(self.mean.dtype)
+            P = W @ Z  # Eq. 4.12
+            H = 0.5 * (W @ (Z * Z) - W.sum(dim=1, keepdim=True))  # Eq. 4.13
+            gamma = 1.0 / (self.iteration + 1)
+            gram = (P @ P.T + 2.0 * (H @ H.T)).tolist()
+            found = torch.from_numpy(two_objective_weights(gram))  # Eq. 4.10
+            self.weights = (1.0 - gamma) * self.weights + gamma * found  # Eq. 4.17
+            c = (self.weights / (n * (w @ self.weights)).std(correction=0)).to(self.mean.dtype)
+            self.mean.addcmul_(self.stds, c @ P, value=-self.step)  # Eq. A.152
+            self.stds *= torch.exp(torch.clamp(-self.step * (c @ H), -math.log(2), math.log(2)))  # Eq. A.153
+        self.Z = None
+        self.iteration += 1
+
+
+# ---------------------------------------------------------------- the methods: one generation per call
+
+
+@dataclass(frozen=True)
+class Case:
+    """What all methods of a comparison share."""
+
+    d: int
+    dtype: str
+    popsize: int
+    values: tuple[Array, ...]  # objective values (N, m) of successive generations
+
+    @classmethod
+    def make(cls, d: int, dtype: str, popsize: int) -> Case:
+        """Draw the objective values."""
+        rng = np.random.default_rng(0)
+        values = [rng.standard_normal((popsize, N_OBJECTIVES)) for _ in range(N_VALUES)]
+        return cls(d, dtype, popsize, tuple(values))
+
+    @property
+    def population_bytes(self) -> int:
+        """Of one population."""
+        return self.popsize * self.d * np.dtype(self.dtype).itemsize
+
+
+class Method(Protocol):
+    """Something to time: ``generation`` is one ask and one tell."""
+
+    def generation(self) -> None:
+        """Make one ask and one tell."""
+
+
+class Ours:
+    """pyasmg.ASMG with default options."""
+
+    def __init__(self, case: Case, n_threads: int = 1, memory: str = "store") -> None:
+        self._opt = pyasmg.ASMG(
+            np.zeros(case.d),
+            1.0,
+            popsize=case.popsize,
+            seed=0,
+            dtype=case.dtype,
+            n_threads=n_threads,
+            memory=memory,
+        )
+        self._values = itertools.cycle(case.values)
+
+    def generation(self) -> None:
+        """Make one ask and one tell."""
+        X = self._opt.ask()
+        self._opt.tell(X, next(self._values))
+
+    def generation_reading(self) -> None:
+        """Look at every candidate in turn, as an evaluation would."""
+        X = self._opt.ask()
+        for _ in X:
+            pass
+        self._opt.tell(X, next(self._values))
+
+
+class Numpy:
+    """The numpy twin."""
+
+    def __init__(self, case: Case) -> None:
+        self._twin = NumpyTwin(np.zeros(case.d), 1.0, case.popsize, case.dtype)
+        self._values = itertools.cycle(case.values)
+
+    def generation(self) -> None:
+        """Make one ask and one tell."""
+        X = self._twin.ask()
+        self._twin.tell(next(self._values))
+        del X
+
+    generation_reading = generation
+
+
+class Torch:
+    """The torch twin."""
+
+    def __init__(self, case: Case) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self._twin = TorchTwin(np.zeros(case.d), 1.0, case.popsize, case.dtype)
+        self._values = itertools.cycle([torch.from_numpy(F) for F in case.values])
+
+    def generation(self) -> None:
+        """Make one ask and one tell."""
+        X = self._twin.ask()
+        self._twin.tell(next(self._values))
+        del X
+
+
+class EvoTorch:
+    """EvoTorch's SNES; its ``step`` is tell, ask, and the (prepared) evaluation."""
+
+    def __init__(self, case: Case) -> None:
+        import logging
+
+        logging.getLogger("evotorch").setLevel(logging.ERROR)
+        import torch
+
+        torch.set_num_threads(1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from evotorch import Problem
+            from evotorch.algorithms import SNES
+        logging.getLogger("evotorch").setLevel(logging.ERROR)
+
+        dtype = getattr(torch, case.dtype)
+        values = itertools.cycle([torch.from_numpy(F.sum(axis=1)).to(dtype) for F in case.values])
+        problem = Problem(
+            "min",
+            lambda X: next(values),
+            solution_length=case.d,
+            initial_bounds=(-1.0, 1.0),
+            dtype=dtype,
+            vectorized=True,
+            store_solution_stats=False,
+            seed=0,
+        )
+        self._snes = SNES(
+            problem, stdev_init=1.0, popsize=case.popsize, center_init=torch.zeros(case.d, dtype=dtype)
+        )
+
+    def generation(self) -> None:
+        """Make one ask and one tell."""
+        self._snes.step()
+
+
+class Evosax:
+    """evosax's SNES, ask and tell compiled, waiting for each."""
+
+    def __init__(self, case: Case) -> None:
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_enable_x64", case.dtype == "float64")
+        import jax.numpy as jnp
+        from evosax.algorithms import SNES
+
+        self._snes = SNES(population_size=case.popsize, solution=jnp.zeros(case.d, dtype=case.dtype))
+        self._params = self._snes.default_params
+        keys = list(jax.random.split(jax.random.key(0), 64))
+        self._state = self._snes.init(keys[0], jnp.zeros(case.d, dtype=case.dtype), self._params)
+        self._keys = itertools.cycle(keys)
+        self._values = itertools.cycle([jnp.asarray(F.sum(axis=1), dtype=case.dtype) for F in case.values])
+        X, _ = self._snes.ask(keys[0], self._state, self._params)
+        if X.dtype != case.dtype:
+            raise RuntimeError(f"evosax sampled {X.dtype} instead of {case.dtype}")
+
+    def generation(self) -> None:
+        """Make one ask and one tell."""
+        X, state = self._snes.ask(next(self._keys), self._state, self._params)
+        X.block_until_ready()
+        self._state, _ = self._snes.tell(next(self._keys), X, next(self._values), state, self._params)
+        self._state.mean.block_until_ready()
+        self._state.std.block_until_ready()
+
+
+class Pycma:
+    """pycma with a diagonal covariance matrix; float64 only."""
+
+    def __init__(self, case: Case) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import cma
+
+        options = {
+            "popsize": case.popsize,
+            "CMA_diagonal": True,
+            "seed": math.nan,
+            "verbose": -10,
+            "verb_log": 0,
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._es = cma.CMAEvolutionStrategy(np.zeros(case.d), 1.0, options)
+        self._values = itertools.cycle([F.sum(axis=1).tolist() for F in case.values])
+
+    def generation(self) -> None:
+        """Make one ask and one tell."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._es.tell(self._es.ask(), next(self._values))
+
+
+class Floor:
+    """What the machine needs to copy, write or draw a population."""
+
+    def __init__(self, case: Case, what: str) -> None:
+        shape = (case.popsize, case.d)
+        self._out = np.ones(shape, dtype=case.dtype)
+        self._source = np.ones(shape, dtype=case.dtype) if what == "copy" else None
+        self._generation = 0
+        self.generation: Callable[[], None] = getattr(self, f"_{what}")
+
+    def _copy(self) -> None:
+        np.copyto(self._out, self._source)
+
+    def _write(self) -> None:
+        self._out.fill(1.0)
+
+    def _fresh(self) -> None:
+        np.empty_like(self._out).fill(1.0)
+
+    def _normals(self) -> None:
+        _core.sample_normals(0, self._generation, 0, self._out, 1)
+        self._generation += 1
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a method is made, what it needs, and how many populations it holds at its peak."""
+
+    make: Callable[[Case], Method]
+    module: str | None = None
+    populations: float = 1.0
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    moved: float | None = None  # populations moved per generation
+
+
+OURS = "pyasmg"
+PEERS: dict[str, Kind] = {
+    "numpy": Kind(Numpy, None, 4),
+    "torch": Kind(Torch, "torch", 4),
+    "EvoTorch SNES": Kind(EvoTorch, "evotorch", 5),
+    "evosax SNES": Kind(Evosax, "evosax", 5),
+    "pycma diagonal": Kind(Pycma, "cma", 8.5, ("float64",)),
+}
+FLOORS: dict[str, Kind] = {
+    "floor: normals": Kind(lambda case: Floor(case, "normals"), moved=1),
+    "floor: copy": Kind(lambda case: Floor(case, "copy"), populations=2, moved=2),
+    "floor: write": Kind(lambda case: Floor(case, "write"), moved=1),
+    "floor: allocate, write": Kind(lambda case: Floor(case, "fresh"), populations=2, moved=1),
+}
+KINDS = {OURS: Kind(Ours, moved=2), **PEERS, **FLOORS}
+
+
+# ---------------------------------------------------------------- measuring
+
+
+@dataclass
+class Samples:
+    """Seconds per generation, one entry per round."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long and how large a comparison may get."""
+
+    seconds: float  # per comparison
+    cap: float  # per method and size
+    min_rounds: int
+    max_rounds: int
+    memory: float  # bytes, in total
+
+
+def measure(
+    methods: dict[str, Method], limits: Limits, skip: Callable[[str, str], None]
+) -> dict[str, Samples]:
+    """Time the methods in turn, round by round; those that would exceed the cap are dropped."""
+    seconds: dict[str, float] = {}
+    for name in list(methods):
+        for _ in range(WARM_UPS):
+            begin = time.perf_counter()
+            methods[name].generation()
+            once = time.perf_counter() - begin
+            if once * limits.min_rounds > limits.cap:
+                break
+        seconds[name] = once
+        if once * limits.min_rounds > limits.cap:
+            skip(name, f"too slow: {once:.3g} s per generation")
+            del methods[name]
+    repeats = {name: max(1, round(BLOCK / seconds[name])) for name in methods}
+    samples = {name: Samples() for name in methods}
+    budget = max(limits.seconds, limits.min_rounds * sum(repeats[n] * seconds[n] for n in methods))
+    order = list(methods)
+    end = time.perf_counter() + budget
+    rounds = 0
+    while rounds < limits.max_rounds and (rounds < limits.min_rounds or time.perf_counter() < end):
+        for name in order:
+            generation, count = methods[name].generation, repeats[name]
+            gc.collect()
+            gc.disable()
+            wall, cpu = time.perf_counter(), time.process_time()
+            for _ in range(count):
+                generation()
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            gc.enable()
+            samples[name].wall.append(wall / count)
+            samples[name].cpu.append(cpu / count)
+        order.reverse()
+        rounds += 1
+    return samples
+
+
+def compare(
+    case: Case, names: Sequence[str], limits: Limits, skip: Callable[[str, str], None]
+) -> dict[str, Samples]:
+    """Build and measure ours and the named methods side by side."""
+    methods = {name: KINDS[name].make(case) for name in (OURS, *names)}
+    try:
+        return measure(methods, limits, skip)
+    finally:
+        methods.clear()
+        gc.collect()
+
+
+@dataclass
+class Figure:
+    """One row of the table, as numbers."""
+
+    case: Case
+    method: str
+    ms: float
+    cpu_ms: float
+    best_ms: float
+    ratio: float | None
+    least_ratio: float | None
+    cpu_ratio: float | None
+    rounds: int
+
+    @property
+    def ns(self) -> float:
+        """Wall nanoseconds per sample."""
+        return self.ms * 1e6 / (self.case.popsize * self.case.d)
+
+    @property
+    def bandwidth(self) -> float | None:
+        """GB/s, where the bytes are known."""
+        moved = KINDS[self.method].moved
+        if moved is None:
+            return None
+        size = moved * self.case.population_bytes
+        if self.method == OURS:  # gradients written and read, mean and stds read twice and written
+            size += (4 * N_OBJECTIVES + 8) * self.case.population_bytes / self.case.popsize
+        return size / self.ms * 1e-6
+
+
+def tookof(case: Case, groups: Sequence[dict[str, Samples]]) -> list[Figure]:
+    """Return ours from all groups together, the others from their own."""
+    ours = Samples([t for g in groups for t in g[OURS].wall], [t for g in groups for t in g[OURS].cpu])
+    rows = [_figure(case, OURS, ours, None)]
+    for group in groups:
+        rows += [_figure(case, name, group[name], group[OURS]) for name in group if name != OURS]
+    return rows
+
+
+def _figure(case: Case, name: str, samples: Samples, ours: Samples | None) -> Figure:
+    ratios = None if ours is None else np.divide(samples.wall, ours.wall)
+    return Figure(
+        case,
+        name,
+        1e3 * float(np.median(samples.wall)),
+        1e3 * float(np.median(samples.cpu)),
+        1e3 * min(samples.wall),
+        None if ratios is None else float(np.median(ratios)),
+        None if ratios is None else float(ratios.min()),
+        None if ours is None else float(np.median(np.divide(samples.cpu, np.maximum(ours.cpu, 1e-12)))),
+        len(samples.wall),
+    )
+
+
+def speed(case: Case, peers: Sequence[str], limits: Limits) -> list[Figure]:
+    """Compare at one size: all at once, or in pairs where the populations would not fit."""
+
+    def skip(name: str, why: str) -> None:
+        print(f"{name} skipped at d = {case.d}, {case.dtype}: {why}.", flush=True)
+
+    names = []
+    for name in peers:
+        kind = KINDS[name]
+        size = (1 + kind.populations) * case.population_bytes
+        if kind.module is not None and find_spec(kind.module) is None:
+            skip(name, 'not installed (pip install "pyasmg[bench]")')
+        elif case.dtype not in kind.dtypes:
+            skip(name, f"it has {' and '.join(kind.dtypes)} only")
+        elif size > min(limits.memory, available_memory()):
+            skip(name, f"too large: about {size / 2**30:.1f} GiB")
+        else:
+            names.append(name)
+    total = sum(KINDS[name].populations for name in (OURS, *names, *FLOORS)) * case.population_bytes
+    if total <= limits.memory / 4:
+        groups = [compare(case, [*names, *FLOORS], limits, skip)]
+    else:
+        groups = [compare(case, [name], limits, skip) for name in (*names, *FLOORS)]
+    return tookof(case, groups)
+
+
+def available_memory() -> float:
+    """Return the bytes that this machine could still give, infinite where that is not known."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return float(line.split()[1]) * 1024
+    return math.inf
+
+
+def threads(d: int, dtypes: Sequence[str], popsize: int, limits: Limits) -> common.Table:
+    """Compare one thread and two, paired."""
+    columns = ["d", "dtype", "1 thread, ms", "2 threads, ms", "ratio", "least", "largest", "rounds"]
+    table = common.Table("speed_threads", columns, "Two threads against one, ask + tell")
+    for dtype in dtypes:
+        case = Case.make(d, dtype, popsize)
+        methods: dict[str, Method] = {"one": Ours(case), "two": Ours(case, n_threads=2)}
+        samples = measure(methods, limits, lambda *_: None)
+        one, two = np.array(samples["one"].wall), np.array(samples["two"].wall)
+        ratios = one / two
+        medians = [1e3 * float(np.median(one)), 1e3 * float(np.median(two)), float(np.median(ratios))]
+        table.add(d, dtype, *medians, float(ratios.min()), float(ratios.max()), len(ratios))
+        del methods
+        gc.collect()
+    return table
+
+
+# ---------------------------------------------------------------- memory, in fresh processes
+
+MODES = ("regenerate", "store", "numpy")
+
+
+def peak_memory() -> int:
+    """Return the peak of resident memory in bytes.
+
+    VmHWM where there is one: Linux's ``ru_maxrss`` starts from the peak of the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def memory_child(mode: str, dtype: str, d: int, popsize: int) -> None:
+    """Print, as JSON, the extra memory and the times of three generations that read every candidate."""
+    case = Case.make(d, dtype, popsize)
+    x0 = np.ones(d)  # touched: it belongs to the caller
+    before = peak_memory()
+    method = Numpy(case) if mode == "numpy" else Ours(case, memory=mode)
+    wall, cpu = [], []
+    for _ in range(3):
+        begin = time.perf_counter(), time.process_time()
+        method.generation_reading()
+        wall.append(time.perf_counter() - begin[0])
+        cpu.append(time.process_time() - begin[1])
+    result = {"bytes": peak_memory() - before, "wall": float(np.median(wall)), "cpu": float(np.median(cpu))}
+    print(json.dumps(result))
+    del x0
+
+
+def memory(d: int, dtypes: Sequence[str], popsize: int) -> common.Table:
+    """Peak of extra memory of three generations, each mode in a fresh process."""
+    columns = ["d", "dtype", "mode", "extra MiB", "populations", "ns / sample", "CPU ns / sample"]
+    table = common.Table(
+        "speed_memory", columns, "Three generations, every candidate read: extra memory and time"
+    )
+    for dtype, mode in itertools.product(dtypes, MODES):
+        child = [sys.executable, "-m", "bench.speed", "--child", mode, dtype, str(d), str(popsize)]
+        answer = subprocess.run(child, capture_output=True, text=True, cwd=ROOT, check=False)
+        if answer.returncode != 0:
+            print(f"memory, {mode}, {dtype} failed: {answer.stderr.strip().splitlines()[-1:]}")
+            continue
+        result = json.loads(answer.stdout)
+        size = Case.make(d, dtype, popsize).population_bytes
+        ns = 1e9 / (popsize * d)
+        used = result["bytes"]
+        table.add(d, dtype, mode, used / 2**20, used / size, result["wall"] * ns, result["cpu"] * ns)
+    return table
+
+
+# ---------------------------------------------------------------- what comes out
+
+POPSIZE = 100
+COLUMNS = (
+    "d",
+    "dtype",
+    "method",
+    "ms",
+    "CPU ms",
+    "best ms",
+    "ns / sample",
+    "peer / ours",
+    "least",
+    "CPU",
+    "GB/s",
+    "rounds",
+)
+
+
+def make_table(figures: Sequence[Figure]) -> common.Table:
+    """One row per size, dtype and method."""
+    table = common.Table("speed", COLUMNS, f"One ask + tell, N = {POPSIZE}, m = {N_OBJECTIVES}, one thread")
+    for f in figures:
+        optional = [f.ratio, f.least_ratio, f.cpu_ratio, f.bandwidth]
+        cells = ["" if value is None else value for value in optional]
+        table.add(f.case.d, f.case.dtype, f.method, f.ms, f.cpu_ms, f.best_ms, f.ns, *cells, f.rounds)
+    return table
+
+
+def summarise(figures: Sequence[Figure], two: common.Table, extra: common.Table) -> None:
+    """Print the acceptance lines; wall times decide, processor times stand beside them."""
+    for d, dtype in dict.fromkeys((f.case.d, f.case.dtype) for f in figures):
+        here = [f for f in figures if (f.case.d, f.case.dtype) == (d, dtype)]
+        peers = [f for f in here if f.method in PEERS and f.ratio is not None]
+        goal = 4.0 if d >= 10_000 else 2.5
+        if peers:
+            fastest = min(peers, key=lambda f: f.ratio or math.inf)
+            by_cpu = min(f.cpu_ratio or math.inf for f in peers)
+            print(
+                f"{dtype}, d = {d}: {fastest.ratio:.2f}x faster than the fastest peer ({fastest.method}; "
+                f"CPU {by_cpu:.2f}x), at least {goal:g}: {_verdict((fastest.ratio or 0.0) >= goal)}"
+            )
+        if d >= 10_000:
+            ours = next(f for f in here if f.method == OURS)
+            cpu = ours.ns * ours.cpu_ms / ours.ms
+            took = f"{ours.ns:.2f} ns per sample (CPU {cpu:.2f})"
+            print(f"{dtype}, d = {d}: {took}, at most 4: {_verdict(ours.ns <= 4)}")
+    for d, dtype, _, _, ratio, *_ in two.rows:
+        print(f"{dtype}, d = {d}: two threads {ratio:.2f}x faster, at least 1.7: {_verdict(ratio >= 1.7)}")
+    for d, dtype, mode, used, *_ in extra.rows:
+        if mode == "regenerate":
+            verdict = _verdict(used <= 64)
+            print(f"{dtype}, d = {d}: regenerate takes {used:.1f} MiB extra, at most 64: {verdict}")
+
+
+def _verdict(passed: bool) -> str:
+    return "yes" if passed else "NO"
+
+
+def plot(figures: Sequence[Figure]) -> Path:
+    """Draw ns per sample over d, one panel per dtype."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    dtypes = list(dict.fromkeys(f.case.dtype for f in figures))
+    figure, axes = plt.subplots(1, len(dtypes), figsize=(6 * len(dtypes), 4.5), sharey=True, squeeze=False)
+    for axis, dtype in zip(axes[0], dtypes, strict=True):
+        for i, method in enumerate(KINDS):
+            rows = [f for f in figures if f.case.dtype == dtype and f.method == method]
+            if rows:
+                style = ":" if method in FLOORS else "-"
+                width = 3 if method == OURS else 1.5
+                d, ns = [f.case.d for f in rows], [f.ns for f in rows]
+                axis.plot(d, ns, style, marker="o", ms=3, lw=width, color=f"C{i % 10}", label=method)
+        axis.set(xscale="log", yscale="log", xlabel="d", title=f"{dtype}, N = {POPSIZE}, one thread")
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("ns per sample, ask + tell")
+    axes[0, 0].legend(fontsize=8)
+    figure.tight_layout()
+    path = common.save_figure(figure, "speed")
+    plt.close(figure)
+    return path
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.speed", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--quick", action="store_true", help="up to d = 10,000, one second per comparison")
+    parser.add_argument("--dimensions", type=int, nargs="+", help="d (100 1000 10000 100000 1000000)")
+    parser.add_argument("--dtypes", nargs="+", choices=("float32", "float64"), default=["float32", "float64"])
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
+    parser.add_argument(
+        "--large", type=int, help="d of the parts on threads and memory, 0 for none (1000000)"
+    )
+    parser.add_argument("--seconds", type=float, help="per comparison (10)")
+    parser.add_argument("--cap", type=float, default=60.0, help="seconds per peer, size and dtype (60)")
+    parser.add_argument("--rounds", type=int, default=200, help="at most (200)")
+    parser.add_argument("--memory", type=float, default=12.0, help="GiB at most (12)")
+    parser.add_argument("--output", type=Path, help="folder for CSV and PNG (bench/results)")
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    for name, full, quick in (
+        ("dimensions", [100, 1000, 10_000, 100_000, 1_000_000], [100, 1000, 10_000]),
+        ("large", 1_000_000, 10_000),
+        ("seconds", 10.0, 1.0),
+    ):
+        if getattr(options, name) is None:
+            setattr(options, name, quick if options.quick else full)
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    if options.child:
+        mode, dtype, d, popsize = options.child
+        memory_child(mode, dtype, int(d), int(popsize))
+        return
+    if options.output is not None:
+        common.RESULTS = options.output
+    limits = Limits(options.seconds, options.cap, 3, max(3, options.rounds), options.memory * 2**30)
+    figures: list[Figure] = []
+    for dtype, d in itertools.product(options.dtypes, options.dimensions):
+        print(f"measuring d = {d}, {dtype}", file=sys.stderr, flush=True)
+        figures += speed(Case.make(d, dtype, POPSIZE), options.peers, limits)
+    table = make_table(figures)
+    table.show()
+    table.save()
+
+    two = extra = common.Table("none", [])
+    if options.large:
+        print(f"measuring threads and memory at d = {options.large}", file=sys.stderr, flush=True)
+        two = threads(options.large, options.dtypes, POPSIZE, limits)
+        two.show()
+        two.save()
+        extra = memory(options.large, options.dtypes, POPSIZE)
+        extra.show()
+        extra.save()
+    summarise(figures, two, extra)
+    if find_spec("matplotlib") is None:
+        print('no figure: matplotlib is not installed (pip install "pyasmg[plot]").')
+    else:
+        plot(figures)
+
+
+if __name__ == "__main__":
+    main()
