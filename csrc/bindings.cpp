@@ -38,8 +38,9 @@ pyasmg::Distribution<T> distribution_of(const Array<T>& mean, const Array<T>& st
     require(mean.ndim() == 1 && std.ndim() == 1 && std.size() == mean.size(), "mean and std must have shape (d,).");
     require(low.has_value() == high.has_value(), "low and high come together.");
     require(!low || (low->size() == mean.size() && high->size() == mean.size()), "bounds must have shape (d,).");
-    return {size(mean.size()), mean.data(), std.data(), low ? low->data() : nullptr, high ? high->data() : nullptr,
-            seed,              generation};
+    return {
+        size(mean.size()), mean.data(), std.data(), low ? low->data() : nullptr, high ? high->data() : nullptr, seed,
+        generation};
 }
 
 template <class T>
@@ -110,12 +111,16 @@ void bind_kernels(py::module_& m) {
             require(size(mean_gradient.size()) == n_objectives * at.dimension &&
                         std_gradient.size() == mean_gradient.size(),
                     "gradients must have shape (m, d).");
-            const pyasmg::UpdateInput<T> input{
-                at.dimension, n_objectives,
-                mean_gradient.data(), std_gradient.data(),
-                coefficients.data(), mean_step,
-                std_step,     inverse ? pyasmg::StdForm::inverse : pyasmg::StdForm::exponential,
-                at.low,       at.high};
+            const pyasmg::UpdateInput<T> input{at.dimension,
+                                               n_objectives,
+                                               mean_gradient.data(),
+                                               std_gradient.data(),
+                                               coefficients.data(),
+                                               mean_step,
+                                               std_step,
+                                               inverse ? pyasmg::StdForm::inverse : pyasmg::StdForm::exponential,
+                                               at.low,
+                                               at.high};
             T* mean_data = mean.mutable_data();
             T* std_data = std.mutable_data();
             pyasmg::UpdateSummary summary;

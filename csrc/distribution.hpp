@@ -35,7 +35,7 @@ PYASMG_HD T fold(T y, T low, T high) {
     const T phase = (turns - std::floor(turns)) * period;
     const T wrapped = low + (phase > width ? period - phase : phase);
     folded = (folded < low) | (folded > high) ? wrapped : folded;  // more than one reflection
-    folded = folded > low ? folded : low;                           // rounding; NaN of an overflowed y
+    folded = folded > low ? folded : low;                          // rounding; NaN of an overflowed y
     return folded < high ? folded : high;
 }
 

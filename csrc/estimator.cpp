@@ -42,7 +42,8 @@ struct Pass {
 template <class T>
 PYASMG_HD double sum_lanes(const T* lanes) {
     double half[kLanes / 2], quarter[kLanes / 4];
-    for (int l = 0; l < kLanes / 2; ++l) half[l] = static_cast<double>(lanes[l]) + static_cast<double>(lanes[l + kLanes / 2]);
+    for (int l = 0; l < kLanes / 2; ++l)
+        half[l] = static_cast<double>(lanes[l]) + static_cast<double>(lanes[l + kLanes / 2]);
     for (int l = 0; l < kLanes / 4; ++l) quarter[l] = half[l] + half[l + kLanes / 4];
     return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
 }
@@ -53,8 +54,7 @@ PYASMG_HD double standardise_row(const Pass<T>& pass, std::size_t row, std::size
                                  const T* PYASMG_RESTRICT inverse_std, T* PYASMG_RESTRICT z) {
     const Distribution<T>& at = pass.at;
     const T* PYASMG_RESTRICT mean = at.mean + begin;
-    const T* PYASMG_RESTRICT x =
-        pass.sample.x == nullptr ? nullptr : pass.sample.x + row * at.dimension + begin;
+    const T* PYASMG_RESTRICT x = pass.sample.x == nullptr ? nullptr : pass.sample.x + row * at.dimension + begin;
     if (x == nullptr || at.bounded()) {
         const RandomAddress address{at.seed, at.generation, static_cast<std::uint32_t>(row)};
         constexpr std::size_t size = kTileSize<T>;
@@ -134,7 +134,8 @@ PYASMG_HD void segment_loop(const Pass<T>& pass, std::size_t segment_begin, std:
                 if (group == kRowGroup) {
                     accumulate<kRowGroup>(z, kMaxBlock, group_w, n, p, h);
                 } else {
-                    for (std::size_t r = 0; r < group; ++r) accumulate<1>(z + r * kMaxBlock, kMaxBlock, group_w + r, n, p, h);
+                    for (std::size_t r = 0; r < group; ++r)
+                        accumulate<1>(z + r * kMaxBlock, kMaxBlock, group_w + r, n, p, h);
                 }
             }
         }
@@ -146,8 +147,8 @@ PYASMG_HD void segment_loop(const Pass<T>& pass, std::size_t segment_begin, std:
             for (std::size_t j = 0; j <= i; ++j) {
                 const T* p = pass.out.mean_gradient + begin;
                 const T* h = pass.out.std_gradient + begin;
-                gram[i * m + j] += dot(p + i * dimension, p + j * dimension, n) +
-                                   2.0 * dot(h + i * dimension, h + j * dimension, n);
+                gram[i * m + j] +=
+                    dot(p + i * dimension, p + j * dimension, n) + 2.0 * dot(h + i * dimension, h + j * dimension, n);
             }
         }
     }
@@ -179,13 +180,13 @@ void estimate(const Distribution<T>& distribution, const Sample<T>& sample, std:
     const std::size_t n_segments = (dimension + length - 1) / length;
     const std::size_t stride = m * m + sample.count;
     std::vector<double> partial(n_segments * stride, 0.0);
-    parallel_for(n_segments, useful_threads(rows.size() * dimension, n_threads),
-                 [&](std::size_t begin, std::size_t end) {
-                     for (std::size_t s = begin; s < end; ++s) {
-                         double* gram = partial.data() + s * stride;
-                         segment_dispatch<T>(pass, s * length, std::min(dimension, (s + 1) * length), gram, gram + m * m);
-                     }
-                 });
+    parallel_for(
+        n_segments, useful_threads(rows.size() * dimension, n_threads), [&](std::size_t begin, std::size_t end) {
+            for (std::size_t s = begin; s < end; ++s) {
+                double* gram = partial.data() + s * stride;
+                segment_dispatch<T>(pass, s * length, std::min(dimension, (s + 1) * length), gram, gram + m * m);
+            }
+        });
 
     std::fill_n(out.gram, m * m, 0.0);
     std::fill_n(out.row_sums, sample.count, 0.0);

@@ -51,16 +51,14 @@ void sample_population(const Distribution<T>& distribution, std::size_t first, s
     const std::size_t dimension = distribution.dimension;
     const std::size_t tiles = (dimension + size - 1) / size;
     // Shares of (candidate, tile) pairs in row-major order, so that one wide candidate is shared out as well.
-    parallel_for(count * tiles, useful_threads(count * dimension, n_threads),
-                 [&](std::size_t begin, std::size_t end) {
-                     while (begin < end) {
-                         const std::size_t row = begin / tiles, tile = begin % tiles;
-                         const std::size_t stop = std::min(tiles, tile + (end - begin));
-                         sample_candidate(distribution, static_cast<std::uint32_t>(first + row), tile, stop,
-                                          out + row * dimension);
-                         begin += stop - tile;
-                     }
-                 });
+    parallel_for(count * tiles, useful_threads(count * dimension, n_threads), [&](std::size_t begin, std::size_t end) {
+        while (begin < end) {
+            const std::size_t row = begin / tiles, tile = begin % tiles;
+            const std::size_t stop = std::min(tiles, tile + (end - begin));
+            sample_candidate(distribution, static_cast<std::uint32_t>(first + row), tile, stop, out + row * dimension);
+            begin += stop - tile;
+        }
+    });
 }
 
 template <class T>
@@ -83,9 +81,7 @@ void sample_normals(std::uint64_t seed, std::uint32_t generation, std::size_t fi
 
 template void sample_population<float>(const Distribution<float>&, std::size_t, std::size_t, float*, int);
 template void sample_population<double>(const Distribution<double>&, std::size_t, std::size_t, double*, int);
-template void sample_normals<float>(std::uint64_t, std::uint32_t, std::size_t, std::size_t, std::size_t, float*,
-                                    int);
-template void sample_normals<double>(std::uint64_t, std::uint32_t, std::size_t, std::size_t, std::size_t, double*,
-                                     int);
+template void sample_normals<float>(std::uint64_t, std::uint32_t, std::size_t, std::size_t, std::size_t, float*, int);
+template void sample_normals<double>(std::uint64_t, std::uint32_t, std::size_t, std::size_t, std::size_t, double*, int);
 
 }  // namespace pyasmg

@@ -58,8 +58,8 @@ PYASMG_TARGET_V3 void philox_v3(const RandomAddress& address, Key key, std::uint
         for (int lane = 0; lane < kLanes; lane += 2 * width) {
             __m256i c0[2], c1[2], c2[2], c3[2];
             for (int g = 0; g < 2; ++g) {
-                const auto block = static_cast<long long>(
-                    static_cast<std::uint32_t>((first_tile + t) * kLanes) + static_cast<std::uint32_t>(lane + g * width));
+                const auto block = static_cast<long long>(static_cast<std::uint32_t>((first_tile + t) * kLanes) +
+                                                          static_cast<std::uint32_t>(lane + g * width));
                 c0[g] = _mm256_add_epi64(_mm256_set1_epi64x(block), _mm256_setr_epi64x(0, 1, 2, 3));
                 c1[g] = _mm256_set1_epi64x(address.candidate);
                 c2[g] = _mm256_set1_epi64x(address.generation);
@@ -98,8 +98,8 @@ PYASMG_TARGET_V4 void philox_v4(const RandomAddress& address, Key key, std::uint
     for (std::size_t t = 0; t < n_tiles; ++t, words += kTileWords) {
         __m512i c0[2], c1[2], c2[2], c3[2];
         for (int g = 0; g < 2; ++g) {
-            const auto block =
-                static_cast<long long>(static_cast<std::uint32_t>((first_tile + t) * kLanes) + static_cast<std::uint32_t>(g * width));
+            const auto block = static_cast<long long>(static_cast<std::uint32_t>((first_tile + t) * kLanes) +
+                                                      static_cast<std::uint32_t>(g * width));
             c0[g] = _mm512_add_epi64(_mm512_set1_epi64(block), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
             c1[g] = _mm512_set1_epi64(address.candidate);
             c2[g] = _mm512_set1_epi64(address.generation);

@@ -88,7 +88,8 @@ PYASMG_HD float log_unit(float u) {
 
 PYASMG_HD double log_unit(double u) {
     const std::int64_t bits = bit_cast<std::int64_t>(u) - 0x3fe6a09e667f3bcdLL;  // bits of sqrt(1/2)
-    const auto exponent = static_cast<std::int32_t>(static_cast<std::int32_t>(static_cast<std::uint64_t>(bits) >> 32) >> 20);
+    const auto exponent =
+        static_cast<std::int32_t>(static_cast<std::int32_t>(static_cast<std::uint64_t>(bits) >> 32) >> 20);
     const double m = bit_cast<double>((bits & 0x000fffffffffffffLL) + 0x3fe6a09e667f3bcdLL);
     const double s = (m - 1.0) / (m + 1.0);
     const double z = s * s;
@@ -106,7 +107,8 @@ PYASMG_HD double log_unit(double u) {
 // sin(pi/2 t) and cos(pi/2 t) for |t| <= 1/2, minimax in t^2.
 PYASMG_HD void sincos_quarter(float t, float& sine, float& cosine) {
     const float z = t * t;
-    sine = t * (1.570796321951305165f + z * (-0.64596347747952546f + z * (0.079680215178436010f + z * -0.0046021413136078088f)));
+    sine = t * (1.570796321951305165f +
+                z * (-0.64596347747952546f + z * (0.079680215178436010f + z * -0.0046021413136078088f)));
     cosine = 1.0f + z * (-1.2337005406293714709f +
                          z * (0.25366920356416847f + z * (-0.020860068821393466f + z * 0.00090362651501315326f)));
 }
@@ -178,8 +180,8 @@ PYASMG_HD void block_normals(std::uint32_t word0, std::uint32_t word1, std::uint
 PYASMG_HD void block_normals(std::uint32_t word0, std::uint32_t word1, std::uint32_t word2, std::uint32_t word3,
                              double& z0, double& z1) {
     const std::uint32_t quadrant = detail::quadrant_of(word3);
-    detail::polar(detail::radius_uniform(word1, word0), detail::angle_in_quadrant(word3, word2, quadrant), quadrant,
-                  z0, z1);
+    detail::polar(detail::radius_uniform(word1, word0), detail::angle_in_quadrant(word3, word2, quadrant), quadrant, z0,
+                  z1);
 }
 
 // All normals of n_tiles tiles from first_tile on: out[0 .. n_tiles * kTileSize<T>) are the coordinates from

@@ -11,8 +11,8 @@ constexpr const char* kNames[] = {"baseline", "x86-64-v3", "x86-64-v4"};
 SimdLevel best_level() {
 #if PYASMG_X86_LEVELS
     __builtin_cpu_init();
-    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+                    __builtin_cpu_supports("bmi2");
     const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                     __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                     __builtin_cpu_supports("avx512vl");
@@ -31,9 +31,7 @@ std::atomic<SimdLevel>& active_level() {
 
 SimdLevel simd_level() { return active_level().load(std::memory_order_relaxed); }
 
-std::vector<std::string> simd_levels() {
-    return {kNames, kNames + static_cast<int>(best_level()) + 1};
-}
+std::vector<std::string> simd_levels() { return {kNames, kNames + static_cast<int>(best_level()) + 1}; }
 
 std::string simd_level_name() { return kNames[static_cast<int>(simd_level())]; }
 

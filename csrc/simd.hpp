@@ -33,26 +33,26 @@ void set_simd_level(const std::string& name);
 // Defines NAME<T>(ARGS), which calls NAME##_loop<T>(PASS) compiled for the level in use. Clang spells the preferred
 // width differently and ignores ours; it only costs speed.
 #if PYASMG_X86_LEVELS
-#define PYASMG_SIMD_VARIANTS(NAME, ARGS, PASS)   \
-    template <class T>                           \
-    PYASMG_TARGET_V4 void NAME##_v4 ARGS {       \
-        NAME##_loop<T> PASS;                     \
-    }                                            \
-    template <class T>                           \
-    PYASMG_TARGET_V3 void NAME##_v3 ARGS {       \
-        NAME##_loop<T> PASS;                     \
-    }                                            \
-    template <class T>                           \
-    void NAME##_dispatch ARGS {                  \
-        switch (simd_level()) {                  \
-            case SimdLevel::v4:                  \
-                return NAME##_v4<T> PASS;        \
-            case SimdLevel::v3:                  \
-                return NAME##_v3<T> PASS;        \
-            case SimdLevel::baseline:            \
-                break;                           \
-        }                                        \
-        NAME##_loop<T> PASS;                     \
+#define PYASMG_SIMD_VARIANTS(NAME, ARGS, PASS) \
+    template <class T>                         \
+    PYASMG_TARGET_V4 void NAME##_v4 ARGS {     \
+        NAME##_loop<T> PASS;                   \
+    }                                          \
+    template <class T>                         \
+    PYASMG_TARGET_V3 void NAME##_v3 ARGS {     \
+        NAME##_loop<T> PASS;                   \
+    }                                          \
+    template <class T>                         \
+    void NAME##_dispatch ARGS {                \
+        switch (simd_level()) {                \
+            case SimdLevel::v4:                \
+                return NAME##_v4<T> PASS;      \
+            case SimdLevel::v3:                \
+                return NAME##_v3<T> PASS;      \
+            case SimdLevel::baseline:          \
+                break;                         \
+        }                                      \
+        NAME##_loop<T> PASS;                   \
     }
 #else
 #define PYASMG_SIMD_VARIANTS(NAME, ARGS, PASS) \

@@ -86,8 +86,7 @@ struct Precision;
 template <>
 struct Precision<double> {
     static constexpr double kUnit = std::numeric_limits<double>::epsilon();
-    static constexpr double kGap =
-        1e-13;  // residuals up to kGap b_i change the minimum by 2e-13 of it at most
+    static constexpr double kGap = 1e-13;  // residuals up to kGap b_i change the minimum by 2e-13 of it at most
 };
 template <>
 struct Precision<Dd> {
@@ -343,8 +342,7 @@ class ActiveSet {
     }
 
     Outcome proof() {
-        double least =
-            4.0;  // smallest pivot: the square of the error of v, in the norm of C, is (eps / least)^2
+        double least = 4.0;  // smallest pivot: the square of the error of v, in the norm of C, is (eps / least)^2
         for (std::size_t r = 0; r < active_.size(); ++r) least = std::min(least, head(row(r)[r] * row(r)[r]));
         if (least < 1e-5) return Outcome::uncertain;
         const double coarse = unit() * (1.0 + 4.0 * total_);
@@ -396,9 +394,8 @@ bool scale(std::size_t m, const double* gram, double* c, double* b, int* exponen
     for (std::size_t i = 0; i < m; ++i) {
         const double square = gram[i * m + i];
         if (square < 0.0)
-            throw std::invalid_argument(
-                "`G` must have no negative diagonal entry (they are squared norms); got " +
-                entry(i, i, square) + ".");
+            throw std::invalid_argument("`G` must have no negative diagonal entry (they are squared norms); got " +
+                                        entry(i, i, square) + ".");
         norm[i] = std::sqrt(square);
         positive = positive && square > 0.0;
         const int e = square > 0.0 ? std::ilogb(square) : 0;

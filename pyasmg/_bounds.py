@@ -42,7 +42,9 @@ def as_bounds(bounds: Any, x0: npt.NDArray[np.float64]) -> Bounds | None:
         raise ValueError(f"`bounds` must have low < high; got low = {low[i]:g}, high = {high[i]:g} at index {i}.")
     if not ((low <= x0) & (x0 <= high)).all():
         i = int(np.flatnonzero(~((low <= x0) & (x0 <= high)))[0])
-        raise ValueError(f"`x0` must lie inside `bounds`; got {x0[i]:g} outside [{low[i]:g}, {high[i]:g}] at index {i}.")
+        raise ValueError(
+            f"`x0` must lie inside `bounds`; got {x0[i]:g} outside [{low[i]:g}, {high[i]:g}] at index {i}."
+        )
     if np.isinf(low).all() and np.isinf(high).all():
         return None
     return low, high
@@ -55,7 +57,9 @@ def _side(name: str, value: Any, default: float, d: int) -> npt.NDArray[np.float
         raise ValueError(f"`bounds.{name}` must be a scalar or of shape ({d},); got shape {array.shape}{hint}.")
     result = np.array(np.broadcast_to(array, (d,)), dtype=np.float64)
     if np.isnan(result).any():
-        raise ValueError(f"`bounds.{name}` must not be NaN; got NaN at index {int(np.flatnonzero(np.isnan(result))[0])}.")
+        raise ValueError(
+            f"`bounds.{name}` must not be NaN; got NaN at index {int(np.flatnonzero(np.isnan(result))[0])}."
+        )
     return result
 
 

@@ -37,9 +37,7 @@ def progress_bar(wanted: bool | None, budget: int) -> Iterator[Show]:
         task = progress.add_task("", total=budget, generation=0, figures="")
 
         def show(opt: ASMG, F: npt.NDArray[np.float64]) -> None:
-            progress.update(
-                task, completed=opt.n_evaluations, generation=opt.n_iterations, figures=figures(opt, F)
-            )
+            progress.update(task, completed=opt.n_evaluations, generation=opt.n_iterations, figures=figures(opt, F))
 
         yield show
 

@@ -49,7 +49,7 @@ def _checksum(value: Any) -> int:
 
 
 def _add(checksum: int, value: Any) -> int:
-    """CRC-32 over a canonical form; sequences of numbers count alike whether tuple or list, as JSON would return them."""
+    """CRC-32 over a canonical form, in which a tuple counts as a list: JSON does not tell them apart."""
     if isinstance(value, np.ndarray):
         array = np.ascontiguousarray(value)
         checksum = zlib.crc32(f"{array.dtype.str}{array.shape}".encode(), checksum)

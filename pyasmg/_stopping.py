@@ -55,14 +55,10 @@ class Stopping:
         if (self.tolfun < 0).any():
             raise ValueError(f"`tolfun` must be >= 0; got {self.tolfun.min():g}.")
         self.target = None if target is None else vector("target", np.atleast_1d(target))
-        self.tolstationarity = (
-            None if tolstationarity is None else number("tolstationarity", tolstationarity, low=0.0)
-        )
+        self.tolstationarity = None if tolstationarity is None else number("tolstationarity", tolstationarity, low=0.0)
         per_generation = math.ceil(30 * dimension / popsize)
         self.flat_window = min(10 + per_generation, LONGEST_WINDOW)
-        self.stagnation = (
-            200 + 2 * per_generation if stagnation is None else integer("stagnation", stagnation, 0)
-        )
+        self.stagnation = 200 + 2 * per_generation if stagnation is None else integer("stagnation", stagnation, 0)
         self.reasons: dict[str, Any] = {}
         self._n_flat = 0
         self._flat_low: FloatArray | None = None

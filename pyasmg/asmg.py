@@ -17,7 +17,7 @@ from ._step_size import StepSize
 from ._stopping import Stopping, Told
 from ._validate import describe, integer, number, real_array, vector
 from .result import Result
-from .weighting import Custom, Generation, Weighting, WeightingLike, make_weighting
+from .weighting import Custom, Generation, WeightingLike, make_weighting
 
 FloatArray = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
@@ -363,7 +363,15 @@ class ASMG:
             return self._mean.copy()
         x = np.empty((1, self.dimension), self._dtype)
         _core.sample_population(
-            self._mean, self._std, self._low, self._high, self._seed, self._n_iterations, i, x, self._n_threads
+            self._mean,
+            self._std,
+            self._low,
+            self._high,
+            self._seed,
+            self._n_iterations,
+            i,
+            x,
+            self._n_threads,
         )
         return x[0]
 
@@ -464,9 +472,7 @@ class ASMG:
 
         previous = self._weights if self._weights is not None else np.full(m, 1.0 / m)
         active = scale > 0 if self._scale_objectives else np.ones(m, dtype=bool)
-        weights = self._weighting(
-            Generation(self._n_iterations, gram, mean_of, median, scale, active, previous)
-        )
+        weights = self._weighting(Generation(self._n_iterations, gram, mean_of, median, scale, active, previous))
         if self._weighting.momentum:
             gamma = self._momentum()
             weights = (1.0 - gamma) * previous + gamma * weights  # Eq. 4.17
@@ -630,7 +636,9 @@ class ASMG:
         saved = options.pop("weighting")
         if saved == "callable":
             if weighting is None:
-                raise StateError("this state's weighting is a callable; pass it: from_state_dict(state, weighting=...).")
+                raise StateError(
+                    "this state's weighting is a callable; pass it: from_state_dict(state, weighting=...)."
+                )
         elif weighting is not None:
             raise StateError(f"this state's weighting is {saved!r}; `weighting` may be passed only for a callable.")
         for name in ("step_size", "std_step_size"):

@@ -129,7 +129,8 @@ def minimize(
                 opt.tell(F)
                 history.add(opt, F)
                 show(opt, F)
-                if callback is not None and callback(opt) is True:
+                answer = callback(opt) if callback is not None else None
+                if isinstance(answer, (bool, np.bool_)) and answer:
                     extra["callback"] = True
         except KeyboardInterrupt:
             extra["interrupted"] = True
@@ -147,7 +148,11 @@ def _refuse_broken_generation(F: npt.NDArray[np.float64], opt: ASMG, evaluate: E
         "(the search before this generation is in .state and .result of this error)"
     )
     result = dataclasses.replace(
-        opt.result, message=message, success=False, history=history.arrays(), failures=tuple(evaluate.failures)
+        opt.result,
+        message=message,
+        success=False,
+        history=history.arrays(),
+        failures=tuple(evaluate.failures),
     )
     raise EvaluationError(message, result, opt.state_dict())
 

@@ -127,7 +127,11 @@ def test_resume_in_a_new_process(case, as_state, request):
     advance(part, 3 + 5 * case)
     data = pickle.dumps(part.state_dict() if as_state else part)
     done = subprocess.run(
-        [sys.executable, "-c", CHILD], input=data, capture_output=True, cwd=request.config.rootpath, check=False
+        [sys.executable, "-c", CHILD],
+        input=data,
+        capture_output=True,
+        cwd=request.config.rootpath,
+        check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
     assert pickle.loads(done.stdout) == fingerprint(whole)

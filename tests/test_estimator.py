@@ -29,9 +29,7 @@ class Case:
         X = self.X if isinstance(X, str) else X
         P = np.full((self.m, self.mean.size), np.nan, self.dtype)
         H = np.full_like(P, np.nan)
-        gram, rows = _core.estimate(
-            self.mean, self.std, low, high, 42, 6, X, self.valid, self.w, P, H, n_threads
-        )
+        gram, rows = _core.estimate(self.mean, self.std, low, high, 42, 6, X, self.valid, self.w, P, H, n_threads)
         return P, H, gram, rows
 
     def check(self, got, z=None):
@@ -42,7 +40,9 @@ class Case:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("N", "d", "m"), [(2, 1, 1), (5, 63, 2), (4, 64, 3), (9, 1025, 2), (20, 2500, 11), (7, 130, 70)])
+@pytest.mark.parametrize(
+    ("N", "d", "m"), [(2, 1, 1), (5, 63, 2), (4, 64, 3), (9, 1025, 2), (20, 2500, 11), (7, 130, 70)]
+)
 def test_twin(N, d, m, dtype, simd_level):
     case = Case(N, d, m, dtype)
     case.check(case.run(X=None))
@@ -71,8 +71,9 @@ def test_same_bits_for_any_threads_and_level(dtype, d):
     try:
         for level in _core.simd_levels():
             _core.set_simd_level(level)
-            for n_threads in (1, 2, 5):
-                results.append(case.run(n_threads=n_threads) + case.run(X=None, n_threads=n_threads))
+            results += [
+                case.run(n_threads=n_threads) + case.run(X=None, n_threads=n_threads) for n_threads in (1, 2, 5)
+            ]
     finally:
         _core.set_simd_level(before)
     for other in results[1:]:

@@ -33,11 +33,26 @@ from .fixed import Fixed
 from .level import Level
 from .pareto import Pareto
 
-__all__ = ["Chebyshev", "Custom", "Equal", "Fixed", "Generation", "Level", "Pareto", "Weighting", "make_weighting"]
+__all__ = [
+    "Chebyshev",
+    "Custom",
+    "Equal",
+    "Fixed",
+    "Generation",
+    "Level",
+    "Pareto",
+    "Weighting",
+    "make_weighting",
+]
 
 WeightingLike = str | Sequence[float] | dict[str, Any] | Callable[[Generation], Any] | Weighting
 
-_BY_NAME: dict[str, type[Weighting]] = {"pareto": Pareto, "equal": Equal, "level": Level, "chebyshev": Chebyshev}
+_BY_NAME: dict[str, type[Weighting]] = {
+    "pareto": Pareto,
+    "equal": Equal,
+    "level": Level,
+    "chebyshev": Chebyshev,
+}
 
 
 def make_weighting(spec: WeightingLike) -> Weighting:

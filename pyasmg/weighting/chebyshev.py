@@ -12,7 +12,7 @@ from .level import _Levels, _plain
 
 
 class Chebyshev(_Levels):
-    """Weights ``softmax(level / (temperature * max(level)))``: the gradient weights of a smooth Chebyshev scalarisation.
+    """Weights ``softmax(level / (temperature * max(level)))``, the gradient of a smooth Chebyshev scalarisation.
 
     Nearly all the weight goes to the objectives whose running mean is worst. Values must be comparable, as for
     ``"level"``; the path depends on the units.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .._validate import vector
 from ._base import FloatArray, Generation, Weighting
 

@@ -82,7 +82,12 @@ class Level(_Levels):
         return np.asarray(weights / weights.sum())
 
     def spec(self) -> dict[str, Any]:
-        return {"name": self.name, "power": self.power, "reference": _plain(self.reference), "smoothing": self.smoothing}
+        return {
+            "name": self.name,
+            "power": self.power,
+            "reference": _plain(self.reference),
+            "smoothing": self.smoothing,
+        }
 
 
 def _plain(values: FloatArray | None) -> list[float] | None:

@@ -180,8 +180,8 @@ def _mpf(a: np.ndarray) -> np.ndarray:
 def suboptimality(G: np.ndarray, weights: np.ndarray, ref: Reference) -> float:
     """(f - f*) / max(f*, 2^-52 (sum l*_i sqrt(G_ii))^2), f taken exactly at the normalised weights.
 
-    The second term is what one rounding of each entry can do to the value at l*; where l* picks a zero gradient,
-    the longest gradient stands in. f* counts as 0 where an indefinite G makes it negative.
+    The second term is what one rounding of each entry can do to the value at l*; where l* picks a zero
+    gradient, the longest gradient stands in. f* counts as 0 where an indefinite G makes it negative.
     """
     with mpmath.workdps(DIGITS):
         l = _mpf(weights)  # noqa: E741
