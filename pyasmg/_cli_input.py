@@ -1,4 +1,4 @@
-"""What the command line is given: options in words, numbers, files of numbers, and the objective by its name."""
+"""What the command line is given: numbers, files of numbers, and the objective by its name."""
 
 from __future__ import annotations
 

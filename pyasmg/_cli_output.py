@@ -24,7 +24,7 @@ def complain(message: str) -> None:
 
 
 def write_result(path: Path, result: Result, settings: dict[str, Any]) -> bool:
-    """Write the result, one key per line, whole or not at all; where the file fails, print it rather than lose it."""
+    """Write the result, one key per line, whole or not at all; print it where the file fails."""
     content = {
         "format": "pyasmg.Result",
         "version": 1,
@@ -77,7 +77,7 @@ def show_result(title: str, result: Result, written: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=SIMPLE, show_header=False)
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE, show_header=False)
     failed = f"{result.n_failed:,}"
     if result.failures:
         failed += f", last: {result.failures[-1].reason}"

@@ -1,7 +1,7 @@
 """The command line: ``pyasmg minimize`` and ``pyasmg demo``.
 
-Exit status: 0 done, 1 the run failed, 2 an option makes no sense, 128 + n stopped by signal n (130 for Ctrl-C). What
-was found is written in each case but 2; before the run starts it is made sure that it can be.
+Exit status: 0 done, 1 the run failed, 2 an option makes no sense, 128 + n stopped by signal n (130 for
+Ctrl-C). What was found is written in each case but 2; that it can be is checked before the run starts.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import multiprocessing
+import os
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -37,7 +39,7 @@ from .asmg import ASMG
 from .minimize import EvaluationError, minimize
 from .result import Result
 
-# The parser's own errors. Newer releases of typer carry their own click; BadParameter is what all have in common.
+# The parser's own errors. Newer releases of typer carry their own click; BadParameter is common to all.
 _ParserError = cast(
     type[Exception], next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 )
@@ -98,12 +100,8 @@ def _minimize(
         _Text(help="Start: 1,2,3 or @FILE (.json, .npy, .csv; a result of this command as well)."),
     ] = None,
     dimension: Annotated[int | None, number_option(int, "Instead of --x0: so many times --x0-value.")] = None,
-    x0_value: Annotated[
-        float, number_option(float, "With --dimension: start of each parameter.", "--x0-value")
-    ] = 0.0,
-    popsize: Annotated[
-        int | None, number_option(int, "Candidates per generation; default 4 + 3 ln d.")
-    ] = None,
+    x0_value: Annotated[float, number_option(float, "With --dimension: start of each parameter.", "--x0-value")] = 0.0,
+    popsize: Annotated[int | None, number_option(int, "Candidates per generation; default 4 + 3 ln d.")] = None,
     seed: Annotated[int | None, number_option(int, "Same seed, same search.")] = None,
     bounds_low: Annotated[str | None, _Text(help="Lower bounds: a number, numbers or @FILE.")] = None,
     bounds_high: Annotated[str | None, _Text(help="Upper bounds: a number, numbers or @FILE.")] = None,
@@ -120,12 +118,8 @@ def _minimize(
     max_iterations: Annotated[int | None, number_option(int, "Stop after so many generations.")] = None,
     tolx: Annotated[float | None, number_option(float, "Stop when no standard deviation is larger.")] = None,
     tolfun: Annotated[str, _Text(help="Stop when the values vary by no more: 1 or m numbers.")] = "0",
-    target: Annotated[
-        str | None, _Text(help="Stop when the medians are at or below: 1 or m numbers.")
-    ] = None,
-    tolstationarity: Annotated[
-        float | None, number_option(float, "Stop when the stationarity is no larger.")
-    ] = None,
+    target: Annotated[str | None, _Text(help="Stop when the medians are at or below: 1 or m numbers.")] = None,
+    tolstationarity: Annotated[float | None, number_option(float, "Stop when the stationarity is no larger.")] = None,
     progress: Annotated[
         bool | None, _Text("--progress/--no-progress", help="Progress bar; default: on a terminal.")
     ] = None,
@@ -176,18 +170,17 @@ def _minimize(
             fun, options["executor"] = RemoteObjective(objective), executor
         result, failure = _run(fun, options)
         _ignore_signals()  # a second Ctrl-C must not cost the result
-        if "interrupted" in result.stop:
-            for process in multiprocessing.active_children():
-                process.terminate()
         written = write_result(path, result, settings)
         show_result(f"pyasmg minimize {objective}", result, str(path) if written else "standard output")
+        if "interrupted" in result.stop:
+            status = 128 + (received[0] if received else signal.SIGINT)
+            if executor is not None:
+                _leave_workers(status)
+            return status
     if failure:
         again = f"; to go on from it: --x0 @{path} --sigma0 @{path}" if written else ""
         complain(f"{failure} (the last good state was saved{again})")
-        return 1
-    if "interrupted" in result.stop:
-        return 128 + (received[0] if received else signal.SIGINT)
-    return 0 if written else 1
+    return 0 if written and not failure else 1
 
 
 def _run(fun: Callable[[Any], Any], options: dict[str, Any]) -> tuple[Result, str]:
@@ -225,7 +218,16 @@ def _pool(workers: int | None) -> Iterator[concurrent.futures.Executor | None]:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches workers too: end without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches workers too; this process ends them
+
+
+def _leave_workers(status: int) -> None:
+    """End the workers and this process at once: the pool would wait for the evaluations that are running."""
+    for process in multiprocessing.active_children():
+        process.terminate()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 @contextlib.contextmanager
@@ -260,7 +262,7 @@ def _demo(
     seed: Annotated[int, number_option(int, "The first seed.")] = 0,
     output_dir: Annotated[Path, _Text(help="Where pyasmg-demo.png and pyasmg-demo.json go.")] = Path(),
 ) -> int:
-    """Tune one classifier for four image domains by queries only, beside CMA-ES: a table, a picture and JSON."""
+    """Tune one classifier for four image domains by queries only, beside CMA-ES."""
     if not output_dir.is_dir():
         raise OptionError(f"--output-dir must be a folder that exists; got {str(output_dir)!r}.")
     from .demo import run_demo

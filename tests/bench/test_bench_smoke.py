@@ -49,7 +49,7 @@ def speed(monkeypatch):
 def test_convergence(tmp_path):
     pytest.importorskip("cma")
     pytest.importorskip("matplotlib")
-    sizes = "--seeds 2 --dimensions 4 3 --popsizes 10 --budget 3000 --other-seeds 1".split()
+    sizes = ["--dimensions", "4", "3", "--popsizes=10", "--budget=3000", "--seeds=2", "--other-seeds=1"]
     out = run_module("convergence", *sizes, "--output", str(tmp_path))
     for line in (
         "paper mode succeeds in ",
@@ -72,9 +72,7 @@ def test_convergence(tmp_path):
     runs = read_csv(tmp_path / "convergence_runs.csv")
     assert len(runs) == 3 * 4 * 2
     for r in runs:
-        assert (
-            int(r["spent"]) % (11 if r["method"] == "paper" else 10) == 0
-        )  # the paper's evaluates the mean too
+        assert int(r["spent"]) % (11 if r["method"] == "paper" else 10) == 0  # the paper's evaluates the mean too
         assert (r["end"] == "target") == (float(r["distance"]) <= 1e-4) == (r["evaluations to target"] != "")
     other = read_csv(tmp_path / "convergence_dimensions.csv")
     assert {r["d"] for r in other} == {"3", "all"}
@@ -151,9 +149,7 @@ def shared_search(twin, dtype, convert):
         message = f"{SEED=} {generation=}"
         np.testing.assert_allclose(np.asarray(other.mean), opt.mean, rtol=0, atol=tolerance, err_msg=message)
         np.testing.assert_allclose(np.asarray(other.stds), opt.stds, rtol=tolerance, err_msg=message)
-        np.testing.assert_allclose(
-            np.asarray(other.weights), opt.weights, rtol=0, atol=tolerance, err_msg=message
-        )
+        np.testing.assert_allclose(np.asarray(other.weights), opt.weights, rtol=0, atol=tolerance, err_msg=message)
     assert not np.allclose(opt.mean, x0, atol=0.1)
 
 
@@ -173,7 +169,5 @@ def test_two_objective_weights(speed):
         G = np.random.default_rng(seed).normal(size=(2, 3))
         gram = G @ G.T
         expected = pyasmg.min_norm_weights(gram)
-        np.testing.assert_allclose(
-            speed.two_objective_weights(gram), expected, atol=1e-12, err_msg=f"{seed=}"
-        )
+        np.testing.assert_allclose(speed.two_objective_weights(gram), expected, atol=1e-12, err_msg=f"{seed=}")
     assert speed.two_objective_weights(np.ones((2, 2))).tolist() == [0.5, 0.5]

@@ -269,6 +269,17 @@ def spread_singular_gram(m: int, rng: np.random.Generator) -> np.ndarray:
     return j * scale[:, None] * scale
 
 
+def unimodular_gram(m: int, rng: np.random.Generator) -> np.ndarray:
+    """Integers, det G = 1, cond(G) up to 1e30, exactly positive definite; signs that all but put 0 in the hull."""
+    j = np.eye(m, dtype=np.int64)
+    for _ in range(400 * m):
+        a, b = rng.integers(0, m, 2)
+        if a != b and np.abs(row := j[a] + rng.choice([-1, 1]) * j[b]).max() < 2**23 / m:
+            j[a] = row
+    cofactors = np.linalg.svd(j.astype(float))[0][:, -1]
+    return _gram(j * np.where(cofactors < 0, -1, 1)[:, None].astype(float))
+
+
 def _gram(j: np.ndarray) -> np.ndarray:
     g = j @ j.T
     return (g + g.T) / 2
@@ -285,4 +296,5 @@ FAMILIES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "conflicting": conflicting_gram,
     "cancelling": cancelling_gram,
     "spread singular": spread_singular_gram,
+    "unimodular": unimodular_gram,
 }

@@ -1,0 +1,59 @@
+"""The compiled core, as ``csrc/bindings.cpp`` defines it; ``tests/test_stubs.py`` compares the two."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+_T = TypeVar("_T", np.float32, np.float64)
+_Float64Array = npt.NDArray[np.float64]
+_UInt8Array = npt.NDArray[np.uint8]
+
+def sample_population(
+    mean: npt.NDArray[_T],
+    std: npt.NDArray[_T],
+    low: npt.NDArray[_T] | None,
+    high: npt.NDArray[_T] | None,
+    seed: int,
+    generation: int,
+    first: int,
+    out: npt.NDArray[_T],
+    n_threads: int,
+) -> None: ...
+def sample_normals(seed: int, generation: int, first: int, out: npt.NDArray[_T], n_threads: int) -> None: ...
+def estimate(
+    mean: npt.NDArray[_T],
+    std: npt.NDArray[_T],
+    low: npt.NDArray[_T] | None,
+    high: npt.NDArray[_T] | None,
+    seed: int,
+    generation: int,
+    x: npt.NDArray[_T] | None,
+    valid: _UInt8Array,
+    w: _Float64Array,
+    mean_gradient: npt.NDArray[_T],
+    std_gradient: npt.NDArray[_T],
+    n_threads: int,
+) -> tuple[_Float64Array, _Float64Array]: ...
+def update_distribution(
+    mean: npt.NDArray[_T],
+    std: npt.NDArray[_T],
+    low: npt.NDArray[_T] | None,
+    high: npt.NDArray[_T] | None,
+    mean_gradient: npt.NDArray[_T],
+    std_gradient: npt.NDArray[_T],
+    coefficients: _Float64Array,
+    mean_step: float,
+    std_step: float,
+    inverse: bool,
+) -> tuple[float, float, bool, bool]: ...
+def condition_objectives(
+    values: _Float64Array, center: _Float64Array | None, standardise: bool
+) -> tuple[_Float64Array, _UInt8Array, int, _Float64Array, _Float64Array, _Float64Array, _Float64Array]: ...
+def aggregated_std(w: _Float64Array, valid: _UInt8Array, n_valid: int, weights: _Float64Array) -> float: ...
+def simplex_qp(gram: _Float64Array) -> tuple[_Float64Array, float]: ...
+def philox4x32(counter: Sequence[int], key: Sequence[int]) -> list[int]: ...
+def simd_levels() -> list[str]: ...
+def simd_level() -> str: ...
+def set_simd_level(name: str) -> None: ...
