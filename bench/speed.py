@@ -1,21 +1,23 @@
 """Time of one generation (ask + tell, no objective): ours beside its peers, N = 100 candidates, m = 2.
 
 The objective values are drawn beforehand, the same for all, so that only the optimizers' own work is timed,
-on one thread. ``numpy`` and ``torch`` are plain twins: the same algorithm as a user would write it with
-those libraries (scaled objectives, a gradient of mean and stds per objective, the two-objective QP in
-closed form, the weighted step). EvoTorch's and evosax's SNES and pycma with ``CMA_diagonal`` have one
-objective, so they do less work. EvoTorch does not copy its best and worst solutions
-(``store_solution_stats=False``), evosax's random keys are split beforehand.
+on one thread: the process is pinned to one core (XLA cannot be held to one thread otherwise). ``numpy`` and
+``torch`` are plain twins: the same algorithm as a user would write it with those libraries (scaled
+objectives, a gradient of mean and stds per objective, the two-objective QP in closed form, the weighted
+step). EvoTorch's and evosax's SNES and pycma with ``CMA_diagonal`` have one objective, so they do less
+work. EvoTorch does not copy its best and worst solutions (``store_solution_stats=False``), evosax's random
+keys are split beforehand. On one core evosax also pays for switching between its threads, which shows at d
+= 100.
 
 Methods run interleaved in one process (A B C, then C B A, ...), a block of generations each. Where not all
 populations fit side by side, every peer is paired with ours alone. How to read the table:
 
 - ``ms``: median wall time per generation, ``CPU ms``: median processor time (the fairer one on a busy
-  machine, except that evosax also burns a second thread while waiting), ``best ms``: the least wall time;
+  machine), ``best ms``: the least wall time;
 - ``ns / sample``: the median wall time divided by the N d samples;
-- ``peer / ours``: median over the rounds of the ratio within a round, ``least`` the least of them, ``CPU``
-  the median for processor time. The floors (copying, writing, drawing a population) show the same ratio,
-  below 1;
+- ``peer / ours``: median over the rounds of the ratio within a round, ``least ratio`` the least of them,
+  ``CPU ratio`` the median for processor time. The floors (copying, writing, drawing a population) show the
+  same ratio, below 1;
 - ``GB/s``: for ours, bytes that have to move (the population written by ask and read by tell, and O(m d)
   for gradients, mean and stds) over the time; for the floors likewise.
 
@@ -32,6 +34,7 @@ import gc
 import itertools
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -83,7 +86,7 @@ class NumpyTwin:
         self.weights = np.full(N_OBJECTIVES, 1.0 / N_OBJECTIVES)
         self.step = step
         self.iteration = 0
-        self.Z: Array | None = None  # kept from ask to tell: cheaper than to compute it from the candidates
+        self.Z: Any = None  # kept from ask to tell: cheaper than to compute it from the candidates
         self._shape = (popsize, self.mean.size)
         self._rng = np.random.default_rng(seed)
 
@@ -343,7 +346,7 @@ class Floor:
     def __init__(self, case: Case, what: str) -> None:
         shape = (case.popsize, case.d)
         self._out = np.ones(shape, dtype=case.dtype)
-        self._source = np.ones(shape, dtype=case.dtype) if what == "copy" else None
+        self._source = np.ones(shape if what == "copy" else 0, dtype=case.dtype)
         self._generation = 0
         self.generation: Callable[[], None] = getattr(self, f"_{what}")
 
@@ -543,6 +546,16 @@ def speed(case: Case, peers: Sequence[str], limits: Limits) -> list[Figure]:
     return tookof(case, groups)
 
 
+def pin(core: int | None) -> set[int]:
+    """Hold this thread, and all that it starts from now on, to a core (the last one); return those it had."""
+    if not hasattr(os, "sched_setaffinity"):
+        print("this system cannot pin a process to a core: XLA may use several threads.")
+        return set()
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before) if core is None else core})
+    return before
+
+
 def available_memory() -> float:
     """Return the bytes that this machine could still give, infinite where that is not known."""
     meminfo = Path("/proc/meminfo")
@@ -555,7 +568,7 @@ def available_memory() -> float:
 
 def threads(d: int, dtypes: Sequence[str], popsize: int, limits: Limits) -> common.Table:
     """Compare one thread and two, paired."""
-    columns = ["d", "dtype", "1 thread, ms", "2 threads, ms", "ratio", "least", "largest", "rounds"]
+    columns = ["d", "dtype", "1 thread, ms", "2 threads, ms", "ratio", "least ratio", "largest ratio", "rounds"]
     table = common.Table("speed_threads", columns, "Two threads against one, ask + tell")
     for dtype in dtypes:
         case = Case.make(d, dtype, popsize)
@@ -636,8 +649,8 @@ COLUMNS = (
     "best ms",
     "ns / sample",
     "peer / ours",
-    "least",
-    "CPU",
+    "least ratio",
+    "CPU ratio",
     "GB/s",
     "rounds",
 )
@@ -703,7 +716,7 @@ def plot(figures: Sequence[Figure]) -> Path:
         axis.set(xscale="log", yscale="log", xlabel="d", title=f"{dtype}, N = {POPSIZE}, one thread")
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("ns per sample, ask + tell")
-    axes[0, 0].legend(fontsize=8)
+    axes[0, -1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
     path = common.save_figure(figure, "speed")
     plt.close(figure)
@@ -717,17 +730,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtypes", nargs="+", choices=("float32", "float64"), default=["float32", "float64"])
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--large", type=int, help="d of the parts on threads and memory, 0 for none (1000000)")
-    parser.add_argument("--seconds", type=float, help="per comparison (10)")
+    parser.add_argument("--seconds", type=float, help="per comparison (15)")
     parser.add_argument("--cap", type=float, default=60.0, help="seconds per peer, size and dtype (60)")
     parser.add_argument("--rounds", type=int, default=200, help="at most (200)")
     parser.add_argument("--memory", type=float, default=12.0, help="GiB at most (12)")
+    parser.add_argument("--core", type=int, help="that all but the second thread run on (the last one)")
     parser.add_argument("--output", type=Path, help="folder for CSV and PNG (bench/results)")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     for name, full, quick in (
         ("dimensions", [100, 1000, 10_000, 100_000, 1_000_000], [100, 1000, 10_000]),
         ("large", 1_000_000, 10_000),
-        ("seconds", 10.0, 1.0),
+        ("seconds", 15.0, 1.0),
     ):
         if getattr(options, name) is None:
             setattr(options, name, quick if options.quick else full)
@@ -744,6 +758,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         common.RESULTS = options.output
     limits = Limits(options.seconds, options.cap, 3, max(3, options.rounds), options.memory * 2**30)
     figures: list[Figure] = []
+    cores = pin(options.core)
     for dtype, d in itertools.product(options.dtypes, options.dimensions):
         print(f"measuring d = {d}, {dtype}", file=sys.stderr, flush=True)
         figures += speed(Case.make(d, dtype, POPSIZE), options.peers, limits)
@@ -752,6 +767,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table.save()
 
     two = extra = common.Table("none", [])
+    if cores:
+        os.sched_setaffinity(0, cores)
     if options.large:
         print(f"measuring threads and memory at d = {options.large}", file=sys.stderr, flush=True)
         two = threads(options.large, options.dtypes, POPSIZE, limits)

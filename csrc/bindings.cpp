@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <stdexcept>
@@ -34,13 +35,14 @@ std::size_t size(py::ssize_t value) { return static_cast<std::size_t>(value); }
 
 template <class T>
 pyasmg::Distribution<T> distribution_of(const Array<T>& mean, const Array<T>& std, const MaybeArray<T>& low,
-                                        const MaybeArray<T>& high, std::uint64_t seed, std::uint32_t generation) {
+                                        const MaybeArray<T>& high, std::uint64_t seed, std::uint32_t generation,
+                                        bool mirrored) {
     require(mean.ndim() == 1 && std.ndim() == 1 && std.size() == mean.size(), "mean and std must have shape (d,).");
     require(low.has_value() == high.has_value(), "low and high come together.");
     require(!low || (low->size() == mean.size() && high->size() == mean.size()), "bounds must have shape (d,).");
     return {
         size(mean.size()), mean.data(), std.data(), low ? low->data() : nullptr, high ? high->data() : nullptr, seed,
-        generation};
+        generation,        mirrored};
 }
 
 template <class T>
@@ -48,8 +50,9 @@ void bind_kernels(py::module_& m) {
     m.def(
         "sample_population",
         [](const Array<T>& mean, const Array<T>& std, const MaybeArray<T>& low, const MaybeArray<T>& high,
-           std::uint64_t seed, std::uint32_t generation, std::size_t first, Array<T> out, int n_threads) {
-            const auto at = distribution_of(mean, std, low, high, seed, generation);
+           std::uint64_t seed, std::uint32_t generation, bool mirrored, std::size_t first, Array<T> out,
+           int n_threads) {
+            const auto at = distribution_of(mean, std, low, high, seed, generation, mirrored);
             require(out.ndim() == 2 && size(out.shape(1)) == at.dimension, "out must have shape (count, d).");
             const std::size_t count = size(out.shape(0));
             T* data = out.mutable_data();
@@ -57,7 +60,7 @@ void bind_kernels(py::module_& m) {
             pyasmg::sample_population(at, first, count, data, n_threads);
         },
         py::arg("mean").noconvert(), py::arg("std").noconvert(), py::arg("low").noconvert(),
-        py::arg("high").noconvert(), py::arg("seed"), py::arg("generation"), py::arg("first"),
+        py::arg("high").noconvert(), py::arg("seed"), py::arg("generation"), py::arg("mirrored"), py::arg("first"),
         py::arg("out").noconvert(), py::arg("n_threads"));
 
     m.def(
@@ -74,9 +77,10 @@ void bind_kernels(py::module_& m) {
     m.def(
         "estimate",
         [](const Array<T>& mean, const Array<T>& std, const MaybeArray<T>& low, const MaybeArray<T>& high,
-           std::uint64_t seed, std::uint32_t generation, const MaybeArray<T>& x, const Array<std::uint8_t>& valid,
-           const Array<double>& w, Array<T> mean_gradient, Array<T> std_gradient, int n_threads) {
-            const auto at = distribution_of(mean, std, low, high, seed, generation);
+           std::uint64_t seed, std::uint32_t generation, bool mirrored, const MaybeArray<T>& x,
+           const Array<std::uint8_t>& valid, const Array<double>& w, Array<T> mean_gradient, Array<T> std_gradient,
+           int n_threads) {
+            const auto at = distribution_of(mean, std, low, high, seed, generation, mirrored);
             require(w.ndim() == 2, "w must have shape (N, m).");
             const std::size_t count = size(w.shape(0)), n_objectives = size(w.shape(1));
             require(size(valid.size()) == count, "valid must have shape (N,).");
@@ -97,42 +101,45 @@ void bind_kernels(py::module_& m) {
             return py::make_tuple(gram, row_sums);
         },
         py::arg("mean").noconvert(), py::arg("std").noconvert(), py::arg("low").noconvert(),
-        py::arg("high").noconvert(), py::arg("seed"), py::arg("generation"), py::arg("x").noconvert(),
-        py::arg("valid").noconvert(), py::arg("w").noconvert(), py::arg("mean_gradient").noconvert(),
-        py::arg("std_gradient").noconvert(), py::arg("n_threads"));
+        py::arg("high").noconvert(), py::arg("seed"), py::arg("generation"), py::arg("mirrored"),
+        py::arg("x").noconvert(), py::arg("valid").noconvert(), py::arg("w").noconvert(),
+        py::arg("mean_gradient").noconvert(), py::arg("std_gradient").noconvert(), py::arg("n_threads"));
 
+    // Writes the new mean to mean_gradient[0] and the new std to std_gradient[0].
     m.def(
         "update_distribution",
-        [](Array<T> mean, Array<T> std, const MaybeArray<T>& low, const MaybeArray<T>& high,
-           const Array<T>& mean_gradient, const Array<T>& std_gradient, const Array<double>& coefficients,
-           double mean_step, double std_step, bool inverse) {
-            const auto at = distribution_of<T>(mean, std, low, high, 0, 0);
+        [](const Array<T>& mean, const Array<T>& std, const MaybeArray<T>& low, const MaybeArray<T>& high,
+           Array<T> mean_gradient, Array<T> std_gradient, const Array<double>& coefficients, double mean_step,
+           double std_step, double std_shift, bool inverse) {
+            const auto at = distribution_of(mean, std, low, high, 0, 0, false);
             const std::size_t n_objectives = size(coefficients.size());
-            require(size(mean_gradient.size()) == n_objectives * at.dimension &&
+            require(n_objectives > 0 && size(mean_gradient.size()) == n_objectives * at.dimension &&
                         std_gradient.size() == mean_gradient.size(),
                     "gradients must have shape (m, d).");
+            T* new_mean = mean_gradient.mutable_data();
+            T* new_std = std_gradient.mutable_data();
             const pyasmg::UpdateInput<T> input{at.dimension,
                                                n_objectives,
-                                               mean_gradient.data(),
-                                               std_gradient.data(),
+                                               new_mean,
+                                               new_std,
                                                coefficients.data(),
                                                mean_step,
                                                std_step,
+                                               std_shift,
                                                inverse ? pyasmg::StdForm::inverse : pyasmg::StdForm::exponential,
                                                at.low,
                                                at.high};
-            T* mean_data = mean.mutable_data();
-            T* std_data = std.mutable_data();
             pyasmg::UpdateSummary summary;
             {
                 const py::gil_scoped_release release;
-                summary = pyasmg::update_distribution(input, mean_data, std_data);
+                summary = pyasmg::update_distribution(input, at.mean, at.std, new_mean, new_std);
             }
             return py::make_tuple(summary.max_std, summary.min_std, summary.finite, summary.effective);
         },
         py::arg("mean").noconvert(), py::arg("std").noconvert(), py::arg("low").noconvert(),
         py::arg("high").noconvert(), py::arg("mean_gradient").noconvert(), py::arg("std_gradient").noconvert(),
-        py::arg("coefficients").noconvert(), py::arg("mean_step"), py::arg("std_step"), py::arg("inverse"));
+        py::arg("coefficients").noconvert(), py::arg("mean_step"), py::arg("std_step"), py::arg("std_shift"),
+        py::arg("inverse"));
 }
 
 }  // namespace
@@ -164,16 +171,36 @@ PYBIND11_MODULE(_core, m) {
         },
         py::arg("values").noconvert(), py::arg("center").noconvert(), py::arg("standardise"));
 
+    // Returns (ratio, log_scale, count); the arguments are left as they are.
     m.def(
-        "aggregated_std",
-        [](const Array<double>& w, const Array<std::uint8_t>& valid, std::size_t n_valid,
-           const Array<double>& weights) {
-            require(w.ndim() == 2 && valid.size() == w.shape(0) && weights.size() == w.shape(1),
-                    "w must have shape (N, m), valid (N,), weights (m,).");
-            return pyasmg::aggregated_std(size(w.shape(0)), size(w.shape(1)), w.data(), valid.data(), n_valid,
-                                          weights.data());
+        "follow_scales",
+        [](const Array<double>& scale, const Array<double>& log_scale, const Array<double>& count) {
+            require(scale.ndim() == 1 && log_scale.size() == scale.size() && count.size() == scale.size(),
+                    "scale, log_scale and count must have shape (m,).");
+            const py::ssize_t n_objectives = scale.size();
+            Array<double> ratio(n_objectives), new_log_scale(n_objectives), new_count(n_objectives);
+            std::copy_n(log_scale.data(), n_objectives, new_log_scale.mutable_data());
+            std::copy_n(count.data(), n_objectives, new_count.mutable_data());
+            pyasmg::follow_scales(size(n_objectives), scale.data(), new_log_scale.mutable_data(),
+                                  new_count.mutable_data(), ratio.mutable_data());
+            return py::make_tuple(ratio, new_log_scale, new_count);
         },
-        py::arg("w").noconvert(), py::arg("valid").noconvert(), py::arg("n_valid"), py::arg("weights").noconvert());
+        py::arg("scale").noconvert(), py::arg("log_scale").noconvert(), py::arg("count").noconvert());
+
+    m.def(
+        "aggregate",
+        [](const Array<double>& w, const Array<std::uint8_t>& valid, std::size_t n_valid, const Array<double>& weights,
+           const Array<double>& row_sums, std::size_t dimension) {
+            require(w.ndim() == 2 && valid.size() == w.shape(0) && weights.size() == w.shape(1) &&
+                        row_sums.size() == w.shape(0),
+                    "w must have shape (N, m), valid and row_sums (N,), weights (m,).");
+            const pyasmg::Aggregate result =
+                pyasmg::aggregate(size(w.shape(0)), size(w.shape(1)), w.data(), valid.data(), n_valid, weights.data(),
+                                  row_sums.data(), dimension);
+            return py::make_tuple(result.std, result.mean_std_gradient);
+        },
+        py::arg("w").noconvert(), py::arg("valid").noconvert(), py::arg("n_valid"), py::arg("weights").noconvert(),
+        py::arg("row_sums").noconvert(), py::arg("dimension"));
 
     m.def(
         "simplex_qp",

@@ -1,15 +1,15 @@
-// The search distribution as the kernels see it, and the folding of samples into a box.
+// The search distribution as the kernels see it, and the clipping of samples to a box.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
 #include "portable.hpp"
+#include "rng.hpp"
 
 namespace pyasmg {
 
-// x = fold(mean + std * z), all arrays of length `dimension`; low and high are both null (no bounds) or both set.
+// x = clip(mean + std * z); all arrays of length `dimension`; low and high are both null (no bounds) or both set.
 template <class T>
 struct Distribution {
     std::size_t dimension;
@@ -19,24 +19,22 @@ struct Distribution {
     const T* high = nullptr;
     std::uint64_t seed = 0;
     std::uint32_t generation = 0;
+    bool mirrored = false;  // row 2 k + 1 has the normals of row 2 k with the other sign
+
+    // Where the normals of a row come from, and their sign.
+    RandomAddress address(std::size_t row) const {
+        return {seed, generation, static_cast<std::uint32_t>(mirrored ? row / 2 : row)};
+    }
+    T sign(std::size_t row) const { return mirrored && row % 2 == 1 ? T(-1) : T(1); }
 
     bool bounded() const { return low != nullptr; }
 };
 
-// Reflects y at the sides of [low, high] until it lies inside (a triangle wave); either side may be infinite.
-// Values inside are returned unchanged to the bit; the result is always inside, whatever y is.
+// The point of [low, high] nearest to y; either side may be infinite. The result is always inside, whatever y is.
 template <class T>
-PYASMG_HD T fold(T y, T low, T high) {
-    T folded = y < low ? low + (low - y) : y;
-    folded = folded > high ? high - (folded - high) : folded;
-    const T width = high - low;
-    const T period = width + width;
-    const T turns = (y - low) / period;
-    const T phase = (turns - std::floor(turns)) * period;
-    const T wrapped = low + (phase > width ? period - phase : phase);
-    folded = (folded < low) | (folded > high) ? wrapped : folded;  // more than one reflection
-    folded = folded > low ? folded : low;                          // rounding; NaN of an overflowed y
-    return folded < high ? folded : high;
+PYASMG_HD T clip(T y, T low, T high) {
+    const T above = y > low ? y : low;  // low for the NaN of an overflowed y
+    return above < high ? above : high;
 }
 
 }  // namespace pyasmg

@@ -56,9 +56,11 @@ PYASMG_HD double standardise_row(const Pass<T>& pass, std::size_t row, std::size
     const T* PYASMG_RESTRICT mean = at.mean + begin;
     const T* PYASMG_RESTRICT x = pass.sample.x == nullptr ? nullptr : pass.sample.x + row * at.dimension + begin;
     if (x == nullptr || at.bounded()) {
-        const RandomAddress address{at.seed, at.generation, static_cast<std::uint32_t>(row)};
         constexpr std::size_t size = kTileSize<T>;
-        fill_normals(address, begin / size, (n + size - 1) / size, z);
+        fill_normals(at.address(row), begin / size, (n + size - 1) / size, z);
+        if (const T sign = at.sign(row); sign < T(0)) {
+            for (std::size_t k = 0; k < n; ++k) z[k] = -z[k];
+        }
     }
     if (x != nullptr && at.bounded()) {
         const T* PYASMG_RESTRICT std = at.std + begin;
@@ -66,7 +68,7 @@ PYASMG_HD double standardise_row(const Pass<T>& pass, std::size_t row, std::size
         const T* PYASMG_RESTRICT high = at.high + begin;
         for (std::size_t k = 0; k < n; ++k) {
             const T changed = (x[k] - mean[k]) * inverse_std[k];
-            z[k] = fold(mean[k] + std[k] * z[k], low[k], high[k]) == x[k] ? z[k] : changed;
+            z[k] = clip(mean[k] + std[k] * z[k], low[k], high[k]) == x[k] ? z[k] : changed;
         }
     } else if (x != nullptr) {
         for (std::size_t k = 0; k < n; ++k) z[k] = (x[k] - mean[k]) * inverse_std[k];

@@ -26,7 +26,7 @@ struct Estimate {
 // w is (N, m) row-major and holds the transformed objective values, already divided by the number of valid rows.
 //
 // z_j is (x_j - mean) / std for a given x, so that a candidate which the caller changed counts where it was evaluated.
-// With bounds, a coordinate that was not changed takes its z from the counters (folding is not invertible).
+// With bounds, a coordinate that was not changed takes its z from the counters (clipping is not invertible).
 //
 // Every sum runs in an order fixed by (N, d, m): the same bits for any n_threads and SIMD level.
 // Time O(N d m + d m^2), extra memory O(N + m^2) and O(1) blocks of coordinates.

@@ -4,11 +4,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "elementary.hpp"
+
 namespace pyasmg {
 namespace {
 
 using Matrix = Eigen::Array<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using Vector = Eigen::Array<double, Eigen::Dynamic, 1>;
+
+Vector round_grid(const Vector& values) { return (values * 0x1p20).round() * 0x1p-20; }
 
 }  // namespace
 
@@ -48,9 +52,10 @@ void condition_objectives(std::size_t count, std::size_t n_objectives, const dou
             if (center != nullptr) {
                 offset[i] = center[i];
                 deviation = 0.25 * valid.col(i).head(n) - 0.25 * center[i];
-                deviation = standardise ? Vector(deviation / unit / std) : Vector(4.0 * deviation);
+                deviation = standardise ? round_grid(deviation / unit / std) : Vector(4.0 * deviation);
             } else {
-                deviation = standardise ? Vector((deviation - mean) / std) : Vector((deviation - mean) * unit * 4.0);
+                deviation =
+                    standardise ? round_grid((deviation - mean) / std) : Vector((deviation - mean) * unit * 4.0);
             }
         } else {
             offset[i] = center != nullptr ? center[i] : valid(0, i);
@@ -66,25 +71,41 @@ void condition_objectives(std::size_t count, std::size_t n_objectives, const dou
     }
 }
 
-double aggregated_std(std::size_t count, std::size_t n_objectives, const double* w, const std::uint8_t* valid,
-                      std::size_t n_valid, const double* weights) {
-    if (n_valid == 0) return 0.0;
+void follow_scales(std::size_t n_objectives, const double* scale, double* log_scale, double* count, double* ratio) {
+    for (std::size_t i = 0; i < n_objectives; ++i) {
+        ratio[i] = 0.0;
+        if (!(scale[i] > 0.0)) continue;
+        // A power of two in front keeps denormal numbers out of the logarithm.
+        int exponent = 0;
+        const double mantissa = std::frexp(scale[i], &exponent);
+        const double log_value = log_positive(mantissa) + exponent * 0.69314718055994530942;
+        log_scale[i] = count[i] > 0.0 ? log_scale[i] + 4.0 / (count[i] + 4.0) * (log_value - log_scale[i]) : log_value;
+        count[i] += 1.0;
+        const double value = std::frexp(exp_bounded(log_value - log_scale[i]), &exponent);
+        ratio[i] = std::ldexp(std::round(value * 0x1p20), exponent - 20);
+    }
+}
+
+Aggregate aggregate(std::size_t count, std::size_t n_objectives, const double* w, const std::uint8_t* valid,
+                    std::size_t n_valid, const double* weights, const double* row_sums, std::size_t dimension) {
+    if (n_valid == 0) return {0.0, 0.0};
     const auto rows = static_cast<Eigen::Index>(count), m = static_cast<Eigen::Index>(n_objectives);
     const Eigen::Map<const Matrix> matrix(w, rows, m);
-    const Eigen::Map<const Vector> lambda(weights, m);
+    const Eigen::Map<const Vector> lambda(weights, m), norms(row_sums, rows);
     const auto n = static_cast<double>(n_valid);
     const Vector sums = (matrix.matrix() * lambda.matrix()).array() * n;
     const double unit = sums.abs().maxCoeff();
-    if (!(unit > 0.0)) return 0.0;
-    double mean = 0.0, square = 0.0;
+    if (!(unit > 0.0)) return {0.0, 0.0};
+    double mean = 0.0, square = 0.0, gradient = 0.0;
     for (Eigen::Index j = 0; j < rows; ++j) {
         if (valid[j] != 0) mean += sums[j] / unit / n;
     }
     for (Eigen::Index j = 0; j < rows; ++j) {
         const double deviation = sums[j] / unit - mean;
         if (valid[j] != 0) square += deviation * deviation / n;
+        if (valid[j] != 0) gradient += unit * deviation / n * (norms[j] / static_cast<double>(dimension) - 1.0);
     }
-    return unit * std::sqrt(square);
+    return {unit * std::sqrt(square), 0.5 * gradient};
 }
 
 }  // namespace pyasmg

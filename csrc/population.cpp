@@ -10,35 +10,38 @@ namespace pyasmg {
 namespace {
 
 template <class T>
-PYASMG_HD void affine_loop(const Distribution<T>& at, std::size_t begin, std::size_t n, const T* PYASMG_RESTRICT z,
-                           T* PYASMG_RESTRICT out) {
+PYASMG_HD void affine_loop(const Distribution<T>& at, std::size_t begin, std::size_t n, T sign,
+                           const T* PYASMG_RESTRICT z, T* PYASMG_RESTRICT out) {
     const T* PYASMG_RESTRICT mean = at.mean + begin;
     const T* PYASMG_RESTRICT std = at.std + begin;
     if (at.bounded()) {
         const T* PYASMG_RESTRICT low = at.low + begin;
         const T* PYASMG_RESTRICT high = at.high + begin;
-        for (std::size_t k = 0; k < n; ++k) out[k] = fold(mean[k] + std[k] * z[k], low[k], high[k]);
+        for (std::size_t k = 0; k < n; ++k) out[k] = clip(mean[k] + std[k] * (sign * z[k]), low[k], high[k]);
     } else {
-        for (std::size_t k = 0; k < n; ++k) out[k] = mean[k] + std[k] * z[k];
+        for (std::size_t k = 0; k < n; ++k) out[k] = mean[k] + std[k] * (sign * z[k]);
     }
 }
 
-PYASMG_SIMD_VARIANTS(affine, (const Distribution<T>& at, std::size_t begin, std::size_t n, const T* z, T* out),
-                     (at, begin, n, z, out))
+PYASMG_SIMD_VARIANTS(affine, (const Distribution<T>& at, std::size_t begin, std::size_t n, T sign, const T* z, T* out),
+                     (at, begin, n, sign, z, out))
 
 constexpr std::size_t kChunk = 1024;  // coordinates whose normals wait in the first-level cache
 
-// One candidate's coordinates of tiles [tile_begin, tile_end); `out` is its row.
+// Coordinates of tiles [tile_begin, tile_end) of the rows first .. first + count - 1, which share their normals.
 template <class T>
-void sample_candidate(const Distribution<T>& at, std::uint32_t candidate, std::size_t tile_begin, std::size_t tile_end,
-                      T* out) {
+void sample_rows(const Distribution<T>& at, std::size_t first, std::size_t count, std::size_t tile_begin,
+                 std::size_t tile_end, T* out) {
     constexpr std::size_t size = kTileSize<T>;
-    const RandomAddress address{at.seed, at.generation, candidate};
+    const RandomAddress address = at.address(first);
     alignas(64) T z[kChunk];
     for (std::size_t tile = tile_begin; tile < tile_end; tile += kChunk / size) {
         const std::size_t n_tiles = std::min(kChunk / size, tile_end - tile), begin = tile * size;
         fill_normals(address, tile, n_tiles, z);
-        affine_dispatch<T>(at, begin, std::min(n_tiles * size, at.dimension - begin), z, out + begin);
+        for (std::size_t r = 0; r < count; ++r) {
+            affine_dispatch<T>(at, begin, std::min(n_tiles * size, at.dimension - begin), at.sign(first + r), z,
+                               out + r * at.dimension + begin);
+        }
     }
 }
 
@@ -50,15 +53,21 @@ void sample_population(const Distribution<T>& distribution, std::size_t first, s
     constexpr std::size_t size = kTileSize<T>;
     const std::size_t dimension = distribution.dimension;
     const std::size_t tiles = (dimension + size - 1) / size;
-    // Shares of (candidate, tile) pairs in row-major order, so that one wide candidate is shared out as well.
-    parallel_for(count * tiles, useful_threads(count * dimension, n_threads), [&](std::size_t begin, std::size_t end) {
-        while (begin < end) {
-            const std::size_t row = begin / tiles, tile = begin % tiles;
-            const std::size_t stop = std::min(tiles, tile + (end - begin));
-            sample_candidate(distribution, static_cast<std::uint32_t>(first + row), tile, stop, out + row * dimension);
-            begin += stop - tile;
-        }
-    });
+    // Groups of rows that share their normals: mirrored pairs (the first and last row may lack their partner), or rows.
+    const std::size_t group_rows = distribution.mirrored ? 2 : 1;
+    const std::size_t first_group = first / group_rows, last_group = (first + count + group_rows - 1) / group_rows;
+    // Shares of (group, tile) in row-major order, so that one wide candidate is shared out as well.
+    parallel_for((last_group - first_group) * tiles, useful_threads(count * dimension, n_threads),
+                 [&](std::size_t begin, std::size_t end) {
+                     while (begin < end) {
+                         const std::size_t group = first_group + begin / tiles, tile = begin % tiles;
+                         const std::size_t stop = std::min(tiles, tile + (end - begin));
+                         const std::size_t row = std::max(first, group * group_rows);
+                         const std::size_t row_end = std::min(first + count, (group + 1) * group_rows);
+                         sample_rows(distribution, row, row_end - row, tile, stop, out + (row - first) * dimension);
+                         begin += stop - tile;
+                     }
+                 });
 }
 
 template <class T>

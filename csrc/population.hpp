@@ -1,4 +1,4 @@
-// Candidates x = fold(mean + std * z) from the counters.
+// Candidates x = clip(mean + std * z) from the counters.
 #pragma once
 
 #include "distribution.hpp"

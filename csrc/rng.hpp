@@ -14,8 +14,8 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
+#include "elementary.hpp"
 #include "portable.hpp"
 
 namespace pyasmg {
@@ -36,14 +36,6 @@ struct RandomAddress {
 };
 
 namespace detail {
-
-template <class To, class From>
-PYASMG_HD To bit_cast(From from) {
-    static_assert(sizeof(To) == sizeof(From));
-    To to;
-    std::memcpy(&to, &from, sizeof(To));
-    return to;
-}
 
 PYASMG_HD std::uint32_t multiply_high(std::uint32_t a, std::uint32_t b) {
     return static_cast<std::uint32_t>((static_cast<std::uint64_t>(a) * b) >> 32);
@@ -72,37 +64,6 @@ PYASMG_HD void philox4x32(std::uint32_t& c0, std::uint32_t& c1, std::uint32_t& c
 }
 
 namespace detail {
-
-// ln(u) for u in (0, 1]: u = 2^k m with m in [sqrt(1/2), sqrt(2)), s = (m - 1) / (m + 1),
-// ln(m) = 2 atanh(s) = 2 s (1 + s^2 q(s^2)); q is a minimax polynomial (error below a quarter ulp of the result).
-PYASMG_HD float log_unit(float u) {
-    const std::int32_t bits = bit_cast<std::int32_t>(u) - 0x3f3504f3;  // bits of sqrt(1/2)
-    const std::int32_t exponent = bits >> 23;
-    const float m = bit_cast<float>((bits & 0x007fffff) + 0x3f3504f3);
-    const float s = (m - 1.0f) / (m + 1.0f);
-    const float z = s * s;
-    const float q = 0.33333342522578014f + z * (0.19994389141081404f + z * 0.14790026521594221f);
-    const float twice = s + s;
-    return static_cast<float>(exponent) * 0.69314718055994531f + (twice + twice * (z * q));
-}
-
-PYASMG_HD double log_unit(double u) {
-    const std::int64_t bits = bit_cast<std::int64_t>(u) - 0x3fe6a09e667f3bcdLL;  // bits of sqrt(1/2)
-    const auto exponent =
-        static_cast<std::int32_t>(static_cast<std::int32_t>(static_cast<std::uint64_t>(bits) >> 32) >> 20);
-    const double m = bit_cast<double>((bits & 0x000fffffffffffffLL) + 0x3fe6a09e667f3bcdLL);
-    const double s = (m - 1.0) / (m + 1.0);
-    const double z = s * s;
-    double q = 0.073082927124443109947;
-    q = 0.07665855309105385784 + z * q;
-    q = 0.090914447278374730193 + z * q;
-    q = 0.11111105565129938515 + z * q;
-    q = 0.14285714313001634371 + z * q;
-    q = 0.19999999999949721617 + z * q;
-    q = 0.33333333333333348442 + z * q;
-    const double twice = s + s;
-    return static_cast<double>(exponent) * 0.69314718055994530942 + (twice + twice * (z * q));
-}
 
 // sin(pi/2 t) and cos(pi/2 t) for |t| <= 1/2, minimax in t^2.
 PYASMG_HD void sincos_quarter(float t, float& sine, float& cosine) {
@@ -157,7 +118,7 @@ PYASMG_HD double angle_in_quadrant(std::uint32_t high, std::uint32_t low, std::u
 // r (cos, sin) of the angle quadrant + t quarter turns, r = sqrt(-2 ln u).
 template <class T>
 PYASMG_HD void polar(T u, T t, std::uint32_t quadrant, T& z0, T& z1) {
-    const T radius = std::sqrt(T(-2) * log_unit(u));
+    const T radius = std::sqrt(T(-2) * log_positive(u));
     T sine, cosine;
     sincos_quarter(t, sine, cosine);
     const bool odd = (quadrant & 1u) != 0;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "distribution.hpp"
+#include "elementary.hpp"
 #include "simd.hpp"
 
 namespace pyasmg {
@@ -14,28 +15,13 @@ namespace {
 constexpr double kLog2 = 0.69314718055994530942;
 constexpr std::size_t kBlock = 1024;
 
-// exp(r) for |r| <= ln 2: halved once, then a minimax polynomial; libm's differs between machines with and without fma.
-PYASMG_HD double exp_small(double r) {
-    const double x = 0.5 * r;
-    double p = 2.5100385495510319078e-8;
-    p = 2.7620088445409748161e-7 + x * p;
-    p = 2.7557268459997064772e-6 + x * p;
-    p = 0.000024801521295954375131 + x * p;
-    p = 0.00019841269863053616878 + x * p;
-    p = 0.0013888888917213716901 + x * p;
-    p = 0.0083333333333300618325 + x * p;
-    p = 0.041666666666624127873 + x * p;
-    p = 0.16666666666666667453 + x * p;
-    p = 0.50000000000000010221 + x * p;
-    const double half = 1.0 + (x + x * x * p);
-    return half * half;
-}
-
 template <class T>
 struct Step {
     const UpdateInput<T>& input;
-    T* mean;
-    T* std;
+    const T* mean;
+    const T* std;
+    T* new_mean;
+    T* new_std;
 };
 
 template <class T>
@@ -59,30 +45,34 @@ PYASMG_HD void step_loop(const Step<T>& step, UpdateSummary& summary) {
     int effective = 0, outside = 0;
     for (std::size_t begin = 0; begin < in.dimension; begin += kBlock) {
         const std::size_t n = std::min(kBlock, in.dimension - begin);
-        T* PYASMG_RESTRICT mean = step.mean + begin;
-        T* PYASMG_RESTRICT std = step.std + begin;
+        const T* PYASMG_RESTRICT old_mean = step.mean + begin;
+        const T* PYASMG_RESTRICT old_std = step.std + begin;
         combine(in.mean_gradient, step, begin, n, p);
         combine(in.std_gradient, step, begin, n, h);
+        // From here on the gradients of this block are not read any more: the outputs may lie over them.
+        T* PYASMG_RESTRICT mean = step.new_mean + begin;
+        T* PYASMG_RESTRICT std = step.new_std + begin;
         for (std::size_t k = 0; k < n; ++k) {
-            mean[k] = static_cast<T>(static_cast<double>(mean[k]) - in.mean_step * static_cast<double>(std[k]) * p[k]);
+            mean[k] = static_cast<T>(static_cast<double>(old_mean[k]) -
+                                     in.mean_step * static_cast<double>(old_std[k]) * p[k]);
         }
         if (in.form == StdForm::exponential) {
             for (std::size_t k = 0; k < n; ++k) {
-                double r = -in.std_step * h[k];
+                double r = -in.std_step * (h[k] - in.std_shift);
                 r = r < kLog2 ? r : kLog2;
                 r = r > -kLog2 ? r : -kLog2;
                 h[k] = exp_small(r);
             }
         } else {
             for (std::size_t k = 0; k < n; ++k) {
-                double factor = 1.0 + 2.0 * in.std_step * h[k];
+                double factor = 1.0 + 2.0 * in.std_step * (h[k] - in.std_shift);
                 factor = factor < 4.0 ? factor : 4.0;
                 factor = factor > 0.25 ? factor : 0.25;
                 h[k] = 1.0 / std::sqrt(factor);
             }
         }
         for (std::size_t k = 0; k < n; ++k) {
-            T value = static_cast<T>(static_cast<double>(std[k]) * h[k]);
+            T value = static_cast<T>(static_cast<double>(old_std[k]) * h[k]);
             value = value > smallest ? value : smallest;
             std[k] = value < largest ? value : largest;
         }
@@ -90,7 +80,7 @@ PYASMG_HD void step_loop(const Step<T>& step, UpdateSummary& summary) {
             const T* PYASMG_RESTRICT low = in.low + begin;
             const T* PYASMG_RESTRICT high = in.high + begin;
             for (std::size_t k = 0; k < n; ++k) {
-                mean[k] = fold(mean[k], low[k], high[k]);
+                mean[k] = clip(mean[k], low[k], high[k]);
                 const T width = high[k] - low[k];
                 std[k] = std[k] < width ? std[k] : width;
             }
@@ -114,13 +104,15 @@ PYASMG_SIMD_VARIANTS(step, (const Step<T>& step, UpdateSummary& summary), (step,
 }  // namespace
 
 template <class T>
-UpdateSummary update_distribution(const UpdateInput<T>& input, T* mean, T* std) {
+UpdateSummary update_distribution(const UpdateInput<T>& input, const T* mean, const T* std, T* new_mean, T* new_std) {
     UpdateSummary summary{};
-    step_dispatch<T>(Step<T>{input, mean, std}, summary);
+    step_dispatch<T>(Step<T>{input, mean, std, new_mean, new_std}, summary);
     return summary;
 }
 
-template UpdateSummary update_distribution<float>(const UpdateInput<float>&, float*, float*);
-template UpdateSummary update_distribution<double>(const UpdateInput<double>&, double*, double*);
+template UpdateSummary update_distribution<float>(const UpdateInput<float>&, const float*, const float*, float*,
+                                                  float*);
+template UpdateSummary update_distribution<double>(const UpdateInput<double>&, const double*, const double*, double*,
+                                                   double*);
 
 }  // namespace pyasmg

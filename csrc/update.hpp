@@ -19,6 +19,7 @@ struct UpdateInput {
     const double* coefficients;  // (m,) c_i = lambda_i / sigma-hat
     double mean_step;
     double std_step;
+    double std_shift;  // subtracted from h: the part of its mean over the coordinates that is not followed
     StdForm form;
     const T* low = nullptr;   // (d,) both null or both set
     const T* high = nullptr;  // (d,)
@@ -31,12 +32,14 @@ struct UpdateSummary {
     bool effective;  // some coordinate can still move: mean + std / 10 != mean
 };
 
-// In place:  mean -= mean_step * std * sum_i c_i P_i                    Eq. A.152
-//            std  by `form`,  h = sum_i c_i H_i                         Eq. A.153
+// mean - mean_step * std * sum_i c_i P_i                               Eq. A.152
+// std by `form`,  h = sum_i c_i H_i - std_shift                        Eq. A.153 (with std_shift = 0)
 // One step changes a std by a factor of at most 2 either way; this is also what keeps the inverse form positive.
-// With bounds the mean is folded back (which leaves the distribution of the folded samples as it is) and a std is held
-// at or below the width of its interval. Stds stay positive normal numbers. Time O(m d), same bits on any SIMD level.
+// With bounds the mean is clipped to the box and a std is held at or below the width of its interval. Stds stay
+// positive normal numbers. Time O(m d), same bits on any SIMD level. The new mean and std are written to new_mean and
+// new_std, which may be the first rows of the two gradients: a step that turns out to be not finite can then be refused
+// without a copy of the state.
 template <class T>
-UpdateSummary update_distribution(const UpdateInput<T>& input, T* mean, T* std);
+UpdateSummary update_distribution(const UpdateInput<T>& input, const T* mean, const T* std, T* new_mean, T* new_std);
 
 }  // namespace pyasmg

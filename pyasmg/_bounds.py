@@ -1,12 +1,12 @@
-"""Box constraints by folding.
+"""Box constraints by clipping the samples, not their gradients.
 
-The search runs over all of R^d; the objective sees ``fold(y)``, which reflects y at the sides of the box until it
-lies inside (per coordinate a triangle wave of slope +-1). The composed function ``F(fold(y))`` is an ordinary
-black box on R^d, and z, the standard normal behind y, is what the natural gradient is built from: the estimate is that
-of the composed function's smoothing, without the bias that clipping brings (clipped samples lie on the sides with
-positive probability, but are counted with z as if they lay beyond). Folding the mean back into the box after a step
-leaves the distribution of ``fold(y)`` exactly as it is, since reflecting a normal distribution only flips z, so the
-mean is feasible as well.
+The search runs over all of R^d; the objective sees ``clip(y)``, the nearest point of the box. The composed function
+``F(clip(y))`` is an ordinary black box on R^d, and z, the standard normal behind y, is what the natural gradient is
+built from, also where y was clipped: the estimate is that of the composed function's smoothing, without bias. (Taking
+(clip(y) - mean) / std in its place is what biases: it treats samples on a side as if they had been drawn there.) The
+composed function is constant beyond a side, so the mean is projected onto the box after each step; it is feasible, and
+never lost outside. Folding the samples back instead was tried: mirrored at a side, an optimum near it becomes two, and
+the search settles between them, on the side.
 """
 
 from __future__ import annotations

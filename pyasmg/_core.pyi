@@ -17,6 +17,7 @@ def sample_population(
     high: npt.NDArray[_T] | None,
     seed: int,
     generation: int,
+    mirrored: bool,
     first: int,
     out: npt.NDArray[_T],
     n_threads: int,
@@ -29,6 +30,7 @@ def estimate(
     high: npt.NDArray[_T] | None,
     seed: int,
     generation: int,
+    mirrored: bool,
     x: npt.NDArray[_T] | None,
     valid: _UInt8Array,
     w: _Float64Array,
@@ -46,12 +48,23 @@ def update_distribution(
     coefficients: _Float64Array,
     mean_step: float,
     std_step: float,
+    std_shift: float,
     inverse: bool,
 ) -> tuple[float, float, bool, bool]: ...
 def condition_objectives(
     values: _Float64Array, center: _Float64Array | None, standardise: bool
 ) -> tuple[_Float64Array, _UInt8Array, int, _Float64Array, _Float64Array, _Float64Array, _Float64Array]: ...
-def aggregated_std(w: _Float64Array, valid: _UInt8Array, n_valid: int, weights: _Float64Array) -> float: ...
+def follow_scales(
+    scale: _Float64Array, log_scale: _Float64Array, count: _Float64Array
+) -> tuple[_Float64Array, _Float64Array, _Float64Array]: ...
+def aggregate(
+    w: _Float64Array,
+    valid: _UInt8Array,
+    n_valid: int,
+    weights: _Float64Array,
+    row_sums: _Float64Array,
+    dimension: int,
+) -> tuple[float, float]: ...
 def simplex_qp(gram: _Float64Array) -> tuple[_Float64Array, float]: ...
 def philox4x32(counter: Sequence[int], key: Sequence[int]) -> list[int]: ...
 def simd_levels() -> list[str]: ...

@@ -58,7 +58,7 @@ class Stopping:
         self.tolstationarity = None if tolstationarity is None else number("tolstationarity", tolstationarity, low=0.0)
         per_generation = math.ceil(30 * dimension / popsize)
         self.flat_window = min(10 + per_generation, LONGEST_WINDOW)
-        self.stagnation = 200 + 2 * per_generation if stagnation is None else integer("stagnation", stagnation, 0)
+        self.stagnation = 1000 + 2 * per_generation if stagnation is None else integer("stagnation", stagnation, 0)
         self.reasons: dict[str, Any] = {}
         self._n_flat = 0
         self._flat_low: FloatArray | None = None

@@ -86,7 +86,7 @@ struct Search {
     std::vector<T> mean, std, low, high;
     Distribution<T> at{};
 
-    Search(std::size_t d, bool bounded, std::uint64_t seed = 7) {
+    explicit Search(std::size_t d, bool bounded = false, bool mirrored = false, std::uint64_t seed = 7) {
         std::mt19937_64 random(seed + d);
         mean = normal_vector<T>(d, random);
         std = normal_vector<T>(d, random, 0.2);
@@ -99,9 +99,8 @@ struct Search {
                 high[k] = k % 5 == 2 ? std::numeric_limits<T>::infinity() : mean[k] + T(0.25);
             }
         }
-        at = {
-            d, mean.data(), std.data(), bounded ? low.data() : nullptr, bounded ? high.data() : nullptr, seed,
-            3};
+        at = {d,    mean.data(), std.data(), bounded ? low.data() : nullptr, bounded ? high.data() : nullptr,
+              seed, 3,           mirrored};
     }
     Search(const Search&) = delete;
     Search& operator=(const Search&) = delete;
@@ -187,8 +186,7 @@ void test_parallel_for() {
 // ---------------------------------------------------------------- population.hpp
 
 template <class T>
-std::vector<T> population(const Distribution<T>& at, std::size_t first, std::size_t count,
-                          int n_threads = 1) {
+std::vector<T> population(const Distribution<T>& at, std::size_t first, std::size_t count, int n_threads = 1) {
     std::vector<T> x(count * at.dimension, T(-12345));
     pyasmg::sample_population(at, first, count, x.data(), n_threads);
     return x;
@@ -201,17 +199,29 @@ std::vector<T> normals(const Distribution<T>& at, std::size_t first, std::size_t
     return z;
 }
 
+// The normals behind rows of the population: of every other row with the other sign where they are mirrored.
+template <class T>
+std::vector<T> normals_behind(const Distribution<T>& at, std::size_t count) {
+    if (!at.mirrored) return normals(at, 0, count);
+    std::vector<T> z;
+    for (std::size_t row = 0; row < count; ++row) {
+        for (const T value : normals(at, row / 2, 1)) z.push_back(row % 2 == 1 ? -value : value);
+    }
+    return z;
+}
+
 template <class T>
 void test_population() {
     const std::vector<std::string> levels = pyasmg::simd_levels();
     for (const std::size_t d : kDimensions) {
-        for (const bool bounded : {false, true}) {
-            const Search<T> search(d, bounded);
+        for (const int kind : {0, 1, 2, 3}) {
+            const bool bounded = kind % 2 == 1;
+            const Search<T> search(d, bounded, kind >= 2);
             const std::string where = std::string(type_name<T>()) + " d = " + std::to_string(d);
             pyasmg::set_simd_level(levels.front());
-            const std::vector<T> z = normals(search.at, 0, 5), x = population(search.at, 0, 5);
+            const std::vector<T> z = normals_behind(search.at, 5), x = population(search.at, 0, 5);
             CHECK(all_finite(z), where);
-            CHECK(population(search.at, 0, 0).empty() && normals(search.at, 9, 0).empty(), where);
+            CHECK(population(search.at, 1, 0).empty() && normals(search.at, 9, 0).empty(), where);
             for (std::size_t j = 0; j < x.size(); ++j) {
                 const std::size_t k = j % d;
                 T expected = search.mean[k] + search.std[k] * z[j];
@@ -220,15 +230,19 @@ void test_population() {
             }
             for (const std::string& level : levels) {
                 pyasmg::set_simd_level(level);
-                CHECK(same_bits(normals(search.at, 0, 5), z), where + " " + level);
-                CHECK(same_bits(population(search.at, 0, 5), x), where + " " + level);
-                const std::vector<T> tail(x.begin() + static_cast<std::ptrdiff_t>(3 * d), x.end());
-                CHECK(same_bits(population(search.at, 3, 2), tail), where + " random access, " + level);
+                CHECK(same_bits(normals_behind(search.at, 5), z), where + " " + level);
+                for (std::size_t first = 0; first < 5; ++first) {
+                    for (std::size_t count = 1; first + count <= 5; ++count) {
+                        const auto begin = x.begin() + static_cast<std::ptrdiff_t>(first * d);
+                        const std::vector<T> rows(begin, begin + static_cast<std::ptrdiff_t>(count * d));
+                        CHECK(same_bits(population(search.at, first, count), rows), where + " " + level);
+                    }
+                }
             }
         }
     }
     // The last candidate that a counter can name, and the largest seed and generation.
-    Search<T> search(65, false, ~std::uint64_t{0});
+    Search<T> search(65, false, false, ~std::uint64_t{0});
     search.at.generation = ~std::uint32_t{0};
     CHECK(all_finite(population(search.at, ~std::uint32_t{0}, 1)), "largest counters");
 }
@@ -256,30 +270,26 @@ struct Answer {
 };
 
 template <class T>
-Answer<T> estimated(const Distribution<T>& at, const std::vector<T>* x,
-                    const std::vector<std::uint8_t>& valid, std::size_t m, const std::vector<T>& w,
-                    int n_threads = 1) {
+Answer<T> estimated(const Distribution<T>& at, const std::vector<T>* x, const std::vector<std::uint8_t>& valid,
+                    std::size_t m, const std::vector<T>& w, int n_threads = 1) {
     const T junk(-7777);
     Answer<T> answer{std::vector<T>(m * at.dimension, junk), std::vector<T>(m * at.dimension, junk),
                      std::vector<double>(m * m, -7777.0), std::vector<double>(valid.size(), -7777.0)};
-    pyasmg::estimate(
-        at, pyasmg::Sample<T>{valid.size(), x != nullptr ? x->data() : nullptr, valid.data()}, m, w.data(),
-        pyasmg::Estimate<T>{answer.p.data(), answer.h.data(), answer.gram.data(), answer.row_sums.data()},
-        n_threads);
+    pyasmg::estimate(at, pyasmg::Sample<T>{valid.size(), x != nullptr ? x->data() : nullptr, valid.data()}, m, w.data(),
+                     pyasmg::Estimate<T>{answer.p.data(), answer.h.data(), answer.gram.data(), answer.row_sums.data()},
+                     n_threads);
     return answer;
 }
 
 template <class T>
 bool same_bits(const Answer<T>& a, const Answer<T>& b) {
-    return same_bits(a.p, b.p) && same_bits(a.h, b.h) && same_bits(a.gram, b.gram) &&
-           same_bits(a.row_sums, b.row_sums);
+    return same_bits(a.p, b.p) && same_bits(a.h, b.h) && same_bits(a.gram, b.gram) && same_bits(a.row_sums, b.row_sums);
 }
 
 // Compares with the definition, summed in double.
 template <class T>
 void check_estimate(const Answer<T>& answer, std::size_t d, std::size_t m, const std::vector<T>& z,
-                    const std::vector<std::uint8_t>& valid, const std::vector<T>& w,
-                    const std::string& where) {
+                    const std::vector<std::uint8_t>& valid, const std::vector<T>& w, const std::string& where) {
     const double tolerance = std::is_same_v<T, float> ? 2e-4 : 1e-11;
     std::vector<double> p(m * d, 0.0), h(m * d, 0.0);
     for (std::size_t j = 0; j < valid.size(); ++j) {
@@ -305,8 +315,7 @@ void check_estimate(const Answer<T>& answer, std::size_t d, std::size_t m, const
             for (std::size_t k = 0; k < d; ++k) {
                 sum += p[i * d + k] * p[j * d + k] + 2.0 * h[i * d + k] * h[j * d + k];
             }
-            CHECK(std::abs(answer.gram[i * m + j] - sum) <= tolerance * (1.0 + static_cast<double>(d)),
-                  where);
+            CHECK(std::abs(answer.gram[i * m + j] - sum) <= tolerance * (1.0 + static_cast<double>(d)), where);
         }
     }
 }
@@ -318,13 +327,14 @@ void test_estimate() {
     const std::size_t shapes[][3] = {{1, 1, 1},  {2, 15, 2},    {3, 63, 3},    {4, 64, 1},
                                      {5, 65, 7}, {20, 1000, 3}, {7, 1025, 40}, {6, 2049, 2}};
     for (const auto& [n, d, m] : shapes) {
-        for (const bool bounded : {false, true}) {
-            const Search<T> search(d, bounded);
+        for (const int kind : {0, 1, 2, 3}) {
+            const bool bounded = kind % 2 == 1;
+            const Search<T> search(d, bounded, kind >= 2);
             pyasmg::set_simd_level(levels.front());
             const std::string where = std::string(type_name<T>()) + " N = " + std::to_string(n) +
                                       ", d = " + std::to_string(d) + ", m = " + std::to_string(m) +
                                       (bounded ? ", bounded" : "");
-            std::vector<T> z = normals(search.at, 0, n), x = population(search.at, 0, n);
+            std::vector<T> z = normals_behind(search.at, n), x = population(search.at, 0, n);
             std::vector<T> w = normal_vector<T>(n * m, random, 1.0 / static_cast<double>(n));
             std::vector<std::uint8_t> valid(n, 1);
             if (n > 2) {  // a failed row, whose candidate and values are never read
@@ -332,8 +342,7 @@ void test_estimate() {
                 std::fill_n(x.begin() + static_cast<std::ptrdiff_t>(d), d, static_cast<T>(kNan));
                 std::fill_n(w.begin() + static_cast<std::ptrdiff_t>(m), m, static_cast<T>(kNan));
             }
-            const Answer<T> regenerated =
-                estimated(search.at, static_cast<std::vector<T>*>(nullptr), valid, m, w);
+            const Answer<T> regenerated = estimated(search.at, static_cast<std::vector<T>*>(nullptr), valid, m, w);
             const Answer<T> given = estimated(search.at, &x, valid, m, w);
             check_estimate(regenerated, d, m, z, valid, w, where);
             check_estimate(given, d, m, z, valid, w, where);
@@ -345,8 +354,7 @@ void test_estimate() {
             for (const std::string& level : levels) {
                 pyasmg::set_simd_level(level);
                 for (const int n_threads : {1, 2, 3, 4}) {
-                    CHECK(same_bits(estimated(search.at, &x, valid, m, w, n_threads), changed),
-                          where + " " + level);
+                    CHECK(same_bits(estimated(search.at, &x, valid, m, w, n_threads), changed), where + " " + level);
                 }
             }
             const Answer<T> none = estimated(search.at, &x, std::vector<std::uint8_t>(n, 0), m, w);
@@ -361,8 +369,7 @@ void test_hostile_estimate() {
     const Search<T> bounded(65, true), free(65, false);
     const std::size_t n = 6;
     for (const auto* search : {&bounded, &free}) {
-        for (const double value :
-             {kNan, kInf, -kInf, kDenormal, static_cast<double>(std::numeric_limits<T>::max())}) {
+        for (const double value : {kNan, kInf, -kInf, kDenormal, static_cast<double>(std::numeric_limits<T>::max())}) {
             std::vector<T> x = population(search->at, 0, n);
             x[70] = static_cast<T>(value);
             const std::vector<T> w(n, T(0.25));
@@ -381,8 +388,8 @@ template <class T>
 void test_threads() {
     const std::size_t shapes[][2] = {{1, 600011}, {64, 10007}, {600, 1000}};
     for (const auto& [n, d] : shapes) {
-        for (const bool bounded : {false, true}) {
-            const Search<T> search(d, bounded);
+        for (const int kind : {0, 1, 2}) {
+            const Search<T> search(d, kind == 1, kind == 2);
             const std::string where = std::string(type_name<T>()) + " N = " + std::to_string(n);
             const std::vector<T> z = normals(search.at, 0, n), x = population(search.at, 0, n);
             const std::vector<T> w(n * 2, T(1) / static_cast<T>(n));
@@ -408,13 +415,25 @@ struct Updated {
 
 template <class T>
 Updated<T> updated(const Search<T>& search, const std::vector<T>& p, const std::vector<T>& h,
-                   const std::vector<double>& coefficients, double mean_step, double std_step,
+                   const std::vector<double>& coefficients, double mean_step, double std_step, double std_shift,
                    pyasmg::StdForm form) {
-    Updated<T> result{search.mean, search.std, {}};
-    const pyasmg::UpdateInput<T> input{search.at.dimension, coefficients.size(), p.data(), h.data(),
-                                       coefficients.data(), mean_step,           std_step, form,
-                                       search.at.low,       search.at.high};
-    result.summary = pyasmg::update_distribution(input, result.mean.data(), result.std.data());
+    const T junk(-7777);
+    const std::size_t d = search.at.dimension;
+    Updated<T> result{std::vector<T>(d, junk), std::vector<T>(d, junk), {}};
+    pyasmg::UpdateInput<T> input{d,        coefficients.size(), p.data(), h.data(),      coefficients.data(), mean_step,
+                                 std_step, std_shift,           form,     search.at.low, search.at.high};
+    result.summary = pyasmg::update_distribution(input, search.mean.data(), search.std.data(), result.mean.data(),
+                                                 result.std.data());
+    std::vector<T> first_p = p, first_h = h;  // the same into the first rows of the gradients
+    input.mean_gradient = first_p.data();
+    input.std_gradient = first_h.data();
+    const auto again =
+        pyasmg::update_distribution(input, search.mean.data(), search.std.data(), first_p.data(), first_h.data());
+    first_p.resize(d);
+    first_h.resize(d);
+    CHECK(same_bits(first_p, result.mean) && same_bits(first_h, result.std), "written over the gradients");
+    CHECK(again.max_std == result.summary.max_std && again.finite == result.summary.finite,
+          "written over the gradients");
     return result;
 }
 
@@ -432,16 +451,15 @@ void test_update() {
                     const auto p = normal_vector<T>(m * d, random), h = normal_vector<T>(m * d, random, 2.0);
                     const std::vector<double> c(m, 0.5);
                     pyasmg::set_simd_level(levels.front());
-                    const auto result = updated(search, p, h, c, 0.5, 0.25, form);
+                    const auto result = updated(search, p, h, c, 0.5, 0.25, 0.125, form);
                     CHECK(result.summary.finite && result.summary.effective, where);
                     for (std::size_t k = 0; k < d; ++k) {
                         double step = 0.0, slope = 0.0;
-                        for (std::size_t i = 0; i < m; ++i)
-                            step += 0.5 * p[i * d + k], slope += 0.5 * h[i * d + k];
+                        for (std::size_t i = 0; i < m; ++i) step += 0.5 * p[i * d + k], slope += 0.5 * h[i * d + k];
                         auto mean = static_cast<T>(search.mean[k] - 0.5 * search.std[k] * step);
                         double factor = form == pyasmg::StdForm::exponential
-                                            ? std::exp(-0.25 * slope)
-                                            : 1.0 / std::sqrt(std::max(0.25, 1.0 + 0.5 * slope));
+                                            ? std::exp(-0.25 * (slope - 0.125))
+                                            : 1.0 / std::sqrt(std::max(0.25, 1.0 + 0.5 * (slope - 0.125)));
                         factor = std::min(2.0, std::max(0.5, factor));
                         auto std = static_cast<double>(search.std[k]) * factor;
                         if (bounded) {
@@ -450,15 +468,13 @@ void test_update() {
                         }
                         CHECK(std::abs(result.mean[k] - mean) <= tolerance * (1.0 + std::abs(mean)), where);
                         CHECK(std::abs(result.std[k] - std) <= tolerance * std, where);
-                        CHECK(result.summary.min_std <= result.std[k] &&
-                                  result.std[k] <= result.summary.max_std,
+                        CHECK(result.summary.min_std <= result.std[k] && result.std[k] <= result.summary.max_std,
                               where);
                     }
                     for (const std::string& level : levels) {
                         pyasmg::set_simd_level(level);
-                        const auto again = updated(search, p, h, c, 0.5, 0.25, form);
-                        CHECK(same_bits(again.mean, result.mean) && same_bits(again.std, result.std),
-                              where + level);
+                        const auto again = updated(search, p, h, c, 0.5, 0.25, 0.125, form);
+                        CHECK(same_bits(again.mean, result.mean) && same_bits(again.std, result.std), where + level);
                         CHECK(again.summary.max_std == result.summary.max_std, where + level);
                     }
                 }
@@ -476,14 +492,13 @@ void test_hostile_update() {
                 Search<T> search(65, bounded);
                 std::vector<T> p(65, T(0)), h(65, T(0));
                 p[3] = h[4] = p[64] = h[64] = static_cast<T>(value);
-                const auto result = updated(search, p, h, {1.0}, 1.0, 1.0, form);
+                const auto result = updated(search, p, h, {1.0}, 1.0, 1.0, 0.0, form);
                 const std::string where = std::string(type_name<T>()) + " " + std::to_string(value);
                 bool inside = true;
                 for (std::size_t k = 0; k < 65; ++k) {
                     CHECK(result.std[k] > T(0) && result.std[k] <= limit, where);
                     inside = inside && std::abs(result.mean[k]) <= limit;
-                    if (bounded)
-                        CHECK(search.low[k] <= result.mean[k] && result.mean[k] <= search.high[k], where);
+                    if (bounded) CHECK(search.low[k] <= result.mean[k] && result.mean[k] <= search.high[k], where);
                 }
                 CHECK(result.summary.finite == inside, where);
             }
@@ -492,11 +507,10 @@ void test_hostile_update() {
                 for (T& std : search.std) std = static_cast<T>(scale);
                 for (int step = 0; step < 1200; ++step) {
                     const std::vector<T> p(15, T(0)), h(15, scale < 1.0 ? T(9) : T(-9));
-                    const auto result = updated(search, p, h, {1.0}, 1.0, 1.0, form);
+                    const auto result = updated(search, p, h, {1.0}, 1.0, 1.0, 0.0, form);
                     std::copy(result.std.begin(), result.std.end(), search.std.begin());
                 }
-                CHECK(search.std[7] > T(0) && std::isfinite(T(1) / search.std[7]) && search.std[7] <= limit,
-                      "range");
+                CHECK(search.std[7] > T(0) && std::isfinite(T(1) / search.std[7]) && search.std[7] <= limit, "range");
             }
         }
     }
@@ -504,7 +518,7 @@ void test_hostile_update() {
     for (T& std : search.std) std = std::is_same_v<T, float> ? T(1e-20) : T(1e-100);
     for (T& mean : search.mean) mean = T(1);
     const std::vector<T> zero(4, T(0));
-    CHECK(!updated(search, zero, zero, {1.0}, 1.0, 1.0, pyasmg::StdForm::exponential).summary.effective,
+    CHECK(!updated(search, zero, zero, {1.0}, 1.0, 1.0, 0.0, pyasmg::StdForm::exponential).summary.effective,
           "no effect");
 }
 
@@ -532,6 +546,47 @@ Conditioned conditioned(std::size_t n, std::size_t m, const std::vector<double>&
     return c;
 }
 
+// Compares with the definition, for equal weights.
+void check_aggregate(const Conditioned& c, std::size_t n, std::size_t m, const std::string& where) {
+    const std::vector<double> weights(m, 1.0 / static_cast<double>(m));
+    std::vector<double> row_sums(n), a(n, 0.0);
+    double mean = 0.0, square = 0.0, gradient = 0.0;
+    const auto n_valid = static_cast<double>(c.n_valid);
+    for (std::size_t j = 0; j < n; ++j) {
+        row_sums[j] = c.valid[j] != 0 ? 5.0 + static_cast<double>(j) : 0.0;
+        for (std::size_t i = 0; c.valid[j] != 0 && i < m; ++i)
+            a[j] += n_valid * c.w[j * m + i] / static_cast<double>(m);
+        mean += a[j] / n_valid;
+    }
+    for (std::size_t j = 0; j < n; ++j) {
+        if (c.valid[j] == 0) continue;
+        square += std::pow(a[j] - mean, 2) / n_valid;
+        gradient += 0.5 * (a[j] - mean) / n_valid * (row_sums[j] / 10.0 - 1.0);
+    }
+    const pyasmg::Aggregate found =
+        pyasmg::aggregate(n, m, c.w.data(), c.valid.data(), c.n_valid, weights.data(), row_sums.data(), 10);
+    CHECK(std::abs(found.std - std::sqrt(square)) < 1e-7, where);  // the square root of a rounding, for one row
+    CHECK(std::abs(found.mean_std_gradient - gradient) < 1e-11 * static_cast<double>(n), where);
+}
+
+void test_follow_scales() {
+    double scale[] = {2.0, 0.0, kDenormal, kHuge}, log_scale[4] = {}, count[4] = {}, ratio[4];
+    pyasmg::follow_scales(4, scale, log_scale, count, ratio);
+    for (const int i : {0, 2, 3}) {
+        CHECK(ratio[i] == 1.0 && count[i] == 1.0, "the first unit is the first scale");
+        CHECK(std::abs(log_scale[i] - std::log(scale[i])) <= 1e-15 * std::abs(log_scale[i]) + 1e-15, "logarithm");
+    }
+    CHECK(ratio[1] == 0.0 && count[1] == 0.0 && log_scale[1] == 0.0, "a constant objective is left alone");
+    std::swap(scale[2], scale[3]);
+    for (int step = 0; step < 50; ++step) {
+        pyasmg::follow_scales(4, scale, log_scale, count, ratio);
+        for (const int i : {0, 2, 3}) CHECK(std::isfinite(log_scale[i]) && std::isfinite(ratio[i]), "hostile scales");
+        CHECK(std::abs(ratio[0] - 1.0) < 1e-5, "a scale that stays");
+    }
+    const double expected = std::exp(std::log(scale[2]) - log_scale[2]);
+    CHECK(std::abs(ratio[2] - expected) <= 1e-5 * expected, "ratio");
+}
+
 void test_objectives() {
     std::mt19937_64 random(21);
     for (const std::size_t n : {1u, 2u, 3u, 20u, 101u}) {
@@ -547,31 +602,22 @@ void test_objectives() {
                     CHECK(c.n_valid == n_valid, where);
                     for (std::size_t i = 0; i < m; ++i) {
                         double sum = 0.0, square = 0.0;
+                        const double scale = standardise ? c.scale[i] : 1.0, share = 1.0 / static_cast<double>(n_valid);
+                        const double rounding = 1e-12 + (standardise ? 0x1p-20 * share : 0.0);
                         for (std::size_t j = 0; j < n; ++j) {
                             CHECK((c.valid[j] == 1) == !(n > 4 && (j == 1 || j == 2)), where);
-                            const double expected = c.valid[j] == 0 ? 0.0
-                                                                    : (values[j * m + i] - c.offset[i]) /
-                                                                          static_cast<double>(n_valid);
-                            const double scale = standardise ? c.scale[i] : 1.0;
-                            if (scale > 0.0 || c.valid[j] == 0) {
-                                CHECK(
-                                    std::abs(c.w[j * m + i] * (scale > 0.0 ? scale : 1.0) - expected) < 1e-12,
-                                    where);
-                            }
-                            if (c.valid[j] != 0) sum += values[j * m + i] / static_cast<double>(n_valid);
+                            const bool counts = c.valid[j] != 0 && scale > 0.0;
+                            const double expected = counts ? (values[j * m + i] - c.offset[i]) / scale * share : 0.0;
+                            CHECK(std::abs(c.w[j * m + i] - expected) <= rounding, where);
+                            if (c.valid[j] != 0) sum += values[j * m + i] * share;
                         }
                         for (std::size_t j = 0; j < n; ++j) {
-                            if (c.valid[j] != 0)
-                                square += std::pow(values[j * m + i] - sum, 2) / static_cast<double>(n_valid);
+                            if (c.valid[j] != 0) square += std::pow(values[j * m + i] - sum, 2) * share;
                         }
                         CHECK(std::abs(c.scale[i] - std::sqrt(square)) < 1e-12, where);
                         CHECK(std::abs(c.offset[i] - (at != nullptr ? at[i] : sum)) < 1e-12, where);
                     }
-                    const std::vector<double> weights(m, 1.0 / static_cast<double>(m));
-                    const double aggregated =
-                        pyasmg::aggregated_std(n, m, c.w.data(), c.valid.data(), c.n_valid, weights.data());
-                    CHECK(std::isfinite(aggregated) && (n_valid == 1 ? aggregated < 1e-12 : aggregated > 0.0),
-                          where);
+                    check_aggregate(c, n, m, where);
                 }
             }
         }
@@ -592,7 +638,8 @@ void test_hostile_objectives() {
             CHECK(c.n_valid == 4 && std::isfinite(c.scale[0]) && std::isfinite(c.offset[0]), where);
             if (std::isnan(center)) CHECK(all_finite(c.w), where);
             for (const double weight : {0.0, kDenormal, 1.0, kHuge}) {
-                pyasmg::aggregated_std(4, 1, c.w.data(), c.valid.data(), 4, &weight);
+                const double row_sums[] = {0.0, kDenormal, 1.0, kHuge};
+                pyasmg::aggregate(4, 1, c.w.data(), c.valid.data(), 4, &weight, row_sums, 1);
             }
             conditioned(4, 1, values, false, std::isnan(center) ? nullptr : &center);
         }
@@ -600,8 +647,9 @@ void test_hostile_objectives() {
     const auto none = conditioned(3, 2, {kNan, 1, 2, kInf, -kInf, 0}, true);
     CHECK(none.n_valid == 0 && none.w == std::vector<double>(6, 0.0), "every row failed");
     const double weights[] = {0.5, 0.5};
-    CHECK(pyasmg::aggregated_std(3, 2, none.w.data(), none.valid.data(), 0, weights) == 0.0,
-          "every row failed");
+    const double row_sums[] = {0.0, 0.0, 0.0};
+    const auto nothing = pyasmg::aggregate(3, 2, none.w.data(), none.valid.data(), 0, weights, row_sums, 5);
+    CHECK(nothing.std == 0.0 && nothing.mean_std_gradient == 0.0, "every row failed");
 }
 
 // ---------------------------------------------------------------- simplex_qp.hpp
@@ -618,10 +666,8 @@ std::vector<double> gram_of(const std::vector<double>& vectors, std::size_t m, s
     return gram;
 }
 
-// The weights lie on the simplex; where `conditions`, no vertex descends from them (to 1e-9 of the largest
-// entry).
-void check_simplex(std::size_t m, const std::vector<double>& gram, const std::string& where,
-                   bool conditions = true) {
+// The weights lie on the simplex; where `conditions`, no vertex descends from them (to 1e-9 of the largest entry).
+void check_simplex(std::size_t m, const std::vector<double>& gram, const std::string& where, bool conditions = true) {
     std::vector<double> weights(m, kNan), again(m, kNan);
     const double value = pyasmg::simplex_qp(m, gram.data(), weights.data());
     double sum = 0.0, least = kInf;
@@ -651,13 +697,11 @@ void test_simplex_qp() {
             const std::string where = "m = " + std::to_string(m) + ", rank " + std::to_string(r);
             std::vector<double> vectors = normal_vector<double>(m * r, random, 1.0, 0.3);
             check_simplex(m, gram_of(vectors, m, r), where);
-            for (std::size_t i = 0; i < m * r; ++i)
-                vectors[i] = std::round(4.0 * vectors[i]);  // ties, zero rows
+            for (std::size_t i = 0; i < m * r; ++i) vectors[i] = std::round(4.0 * vectors[i]);  // ties, zero rows
             check_simplex(m, gram_of(vectors, m, r), where + ", integers");
             if (m > 100) continue;
             for (std::size_t i = 0; i < m; ++i) {  // norms from 1e-15 to 1e15
-                const double norm =
-                    std::pow(10.0, -15.0 + 30.0 * static_cast<double>(i) / static_cast<double>(m));
+                const double norm = std::pow(10.0, -15.0 + 30.0 * static_cast<double>(i) / static_cast<double>(m));
                 for (std::size_t k = 0; k < r; ++k) vectors[i * r + k] *= norm;
             }
             check_simplex(m, gram_of(vectors, m, r), where + ", wide norms", false);
@@ -740,6 +784,7 @@ int main() {
     test_kernels<float>();
     test_kernels<double>();
     test_objectives();
+    test_follow_scales();
     test_hostile_objectives();
     test_simplex_qp();
     test_simplex_qp_refuses();

@@ -178,7 +178,7 @@ def test_failed_rows_are_dropped_and_counted():
     aggregated = w @ a.weights
     direction = z.T @ (aggregated / aggregated.std()) / 10
     cosine = -(a.mean @ direction) / np.linalg.norm(a.mean) / np.linalg.norm(direction)
-    assert cosine == pytest.approx(1, abs=1e-12)
+    assert cosine == pytest.approx(1, abs=1e-9)
 
 
 def test_one_good_row_is_no_information():
@@ -226,7 +226,7 @@ def test_changed_candidates_count_where_they_were_evaluated():
     z = X
     w = F(X)[:, 0]
     direction = z.T @ ((w - w.mean()) / w.std()) / 12
-    assert -(a.mean @ direction) / np.linalg.norm(a.mean) / np.linalg.norm(direction) == pytest.approx(1, abs=1e-12)
+    assert -(a.mean @ direction) / np.linalg.norm(a.mean) / np.linalg.norm(direction) == pytest.approx(1, abs=1e-9)
 
 
 def test_an_injected_outlier_cannot_throw_the_search_away():
@@ -290,7 +290,7 @@ def test_stationarity_is_free_of_units_and_falls():
             X = opt.ask()
             opt.tell(X, F(X) * [unit, 1.0])
             values[name, unit] = opt.stationarity
-    assert len({round(value, 9) for value in values.values()}) == 1
+    assert len({round(value, 4) for value in values.values()}) == 1
     opt, _ = run(F, d=10, iterations=300, popsize=100)
     assert opt.stationarity < 0.1 * values["scaled", 1.0]
 

@@ -18,18 +18,20 @@ class Case:
         self.z = np.empty((N, d), dtype)
         _core.sample_normals(42, 6, 0, self.z, 1)
         self.X = np.empty((N, d), dtype)
-        _core.sample_population(self.mean, self.std, None, None, 42, 6, 0, self.X, 1)
+        _core.sample_population(self.mean, self.std, None, None, 42, 6, False, 0, self.X, 1)
         self.w = random.normal(size=(N, m)) / N
         self.valid = np.ones(N, np.uint8)
         self.valid[list(failed)] = 0
         self.w[list(failed)] = 0
         self.m, self.dtype = m, dtype
 
-    def run(self, X="X", low=None, high=None, n_threads=1):
+    def run(self, X="X", low=None, high=None, n_threads=1, mirrored=False):
         X = self.X if isinstance(X, str) else X
         P = np.full((self.m, self.mean.size), np.nan, self.dtype)
         H = np.full_like(P, np.nan)
-        gram, rows = _core.estimate(self.mean, self.std, low, high, 42, 6, X, self.valid, self.w, P, H, n_threads)
+        gram, rows = _core.estimate(
+            self.mean, self.std, low, high, 42, 6, mirrored, X, self.valid, self.w, P, H, n_threads
+        )
         return P, H, gram, rows
 
     def check(self, got, z=None):
@@ -93,8 +95,8 @@ def test_changed_rows_count_where_they_were_evaluated(dtype):
 def test_bounds_unchanged_coordinates_keep_their_normals(dtype, simd_level):
     case = Case(30, 500, 2, dtype)
     low, high = case.mean - dtype(0.5) * case.std, case.mean + case.std
-    _core.sample_population(case.mean, case.std, low, high, 42, 6, 0, case.X, 1)
-    case.check(case.run(low=low, high=high))  # z, not the folded displacement
+    _core.sample_population(case.mean, case.std, low, high, 42, 6, False, 0, case.X, 1)
+    case.check(case.run(low=low, high=high))  # z, not the clipped displacement
     assert all(
         a.tobytes() == b.tobytes()
         for a, b in zip(case.run(low=low, high=high), case.run(X=None, low=low, high=high), strict=True)
@@ -106,12 +108,26 @@ def test_bounds_unchanged_coordinates_keep_their_normals(dtype, simd_level):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bounded", [False, True])
+def test_mirrored_samples(dtype, bounded, simd_level):
+    case = Case(9, 700, 2, dtype)
+    half = case.z[:5].copy()
+    case.z = np.repeat(half, 2, axis=0)[:9]
+    case.z[1::2] *= -1
+    low, high = (case.mean - case.std, case.mean + case.std) if bounded else (None, None)
+    _core.sample_population(case.mean, case.std, low, high, 42, 6, True, 0, case.X, 1)
+    case.check(case.run(X=None, low=low, high=high, mirrored=True))
+    if bounded:
+        case.check(case.run(low=low, high=high, mirrored=True))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_hostile_scales(dtype):
     case = Case(6, 90, 2, dtype)
     for scale in (1e-25, 1e25):
         case.std[:] = scale
         case.mean[:] = 0
-        _core.sample_population(case.mean, case.std, None, None, 42, 6, 0, case.X, 1)
+        _core.sample_population(case.mean, case.std, None, None, 42, 6, False, 0, case.X, 1)
         case.check(case.run())
 
 

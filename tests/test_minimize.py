@@ -6,6 +6,7 @@ import functools
 import os
 import threading
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def dies(x):
 
 
 def fails_sometimes(x, share):
-    if x.sum() - np.floor(x.sum()) < share:
+    if zlib.crc32(x.tobytes()) % 1000 < 1000 * share:
         raise RuntimeError("simulator crashed")
     return pair(x)
 

@@ -57,7 +57,7 @@ def test_tolfun_and_flat():
     assert opt.n_iterations == 10 + 3 * 5
     opt = run(single, tolfun=1e-6)
     assert "tolfun" in opt.stop()
-    assert 1e-12 < single(opt.mean[None])[0] < 1e-6
+    assert single(opt.mean[None])[0] < 1e-6
 
 
 def test_target():
@@ -85,8 +85,8 @@ def test_stagnation():
 
 
 def test_nonfinite_keeps_the_last_good_state():
-    # there is no minimum: the search leads away for ever
-    opt = run(lambda X: -(X.astype(np.float64) ** 2).sum(axis=1), dtype="float32", popsize=50, stagnation=0)
+    # the linear objective leads away for ever, in steps of 1e29
+    opt = run(lambda X: -X.astype(np.float64).sum(axis=1), dtype="float32", popsize=50, sigma0=1e29)
     assert "nonfinite" in opt.stop()
     assert np.isfinite(opt.mean).all()
     assert not opt.result.success

@@ -3,18 +3,6 @@
 import numpy as np
 
 
-def fold(y, low, high):
-    """Reflect until inside, one reflection at a time."""
-    y = np.array(y, dtype=np.float64)
-    for _ in range(10_000):
-        below, above = y < low, y > high
-        if not (below | above).any():
-            return y
-        y = np.where(below, 2 * low - y, y)
-        y = np.where(y > high, 2 * high - y, y)
-    raise AssertionError("too many reflections for this twin")
-
-
 def condition_objectives(F, center, standardise):
     """w, valid, n, offset, scale, median, spread."""
     F = np.asarray(F, dtype=np.float64)
@@ -31,6 +19,7 @@ def condition_objectives(F, center, standardise):
     dev = shifted - shifted.mean(axis=0) if center is None else good - offset
     if standardise:
         dev = np.divide(dev, scale, out=np.zeros_like(dev), where=scale > 0)
+        dev = np.round(dev * 2**20) / 2**20
     w[valid] = dev / n
     return w, valid, n, offset, scale, np.sort(good, axis=0)[n // 2], np.ptp(good, axis=0)
 
@@ -43,10 +32,22 @@ def estimate(z, w, valid):
     return P, H, P @ P.T + 2 * H @ H.T, (z * z).sum(axis=1)
 
 
-def update(mean, std, P, H, coefficients, mean_step, std_step, inverse):
+def update(mean, std, P, H, coefficients, mean_step, std_step, std_shift, inverse):
     """Eqs. A.152-A.153, or the exponential form."""
-    p, h = coefficients @ P, coefficients @ H
+    p, h = coefficients @ P, coefficients @ H - std_shift
     mean = mean - mean_step * std * p
     if inverse:
         return mean, std / np.sqrt(np.clip(1 + 2 * std_step * h, 0.25, 4))
     return mean, std * np.exp(np.clip(-std_step * h, -np.log(2), np.log(2)))
+
+
+def follow_scales(scales):
+    """The running geometric means over a sequence of (m,) scales, and the last ratio."""
+    log_unit, count = np.zeros(scales.shape[1]), np.zeros(scales.shape[1])
+    for scale in scales:
+        for i, value in enumerate(scale):
+            if value > 0:
+                gamma = 4 / (count[i] + 4)
+                log_unit[i] = (1 - gamma) * log_unit[i] + gamma * np.log(value)
+                count[i] += 1
+    return np.where(scales[-1] > 0, scales[-1] / np.exp(log_unit), 0), log_unit, count

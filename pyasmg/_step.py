@@ -1,0 +1,88 @@
+"""One generation: from objective values to the next search distribution."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+from ._distribution import Array, FloatArray, SearchDistribution, Summary
+from ._options import Options
+from ._scaling import Scaling
+from ._step_size import choose_steps
+from .weighting import Generation, Weighting
+
+
+class Values(NamedTuple):
+    """Objective values of one generation, conditioned by the core (``csrc/objectives.hpp``)."""
+
+    w: FloatArray  # (N, m) centred, standardised if wanted, divided by n_valid
+    valid: npt.NDArray[np.uint8]  # (N,)
+    n_valid: int
+    offset: FloatArray  # (m,) what was subtracted
+    scale: FloatArray  # (m,) population standard deviation
+    median: FloatArray  # (m,)
+    spread: FloatArray  # (m,) largest minus smallest
+
+
+class Outcome(NamedTuple):
+    """What a generation leaves behind besides the stepped distribution."""
+
+    weights: FloatArray
+    gram: FloatArray  # (m, m) of the standardised objectives if scaled, else of the raw ones
+    scaling: Scaling
+    summary: Summary | None  # None: no step, because nothing varied
+
+
+def take_step(
+    search: SearchDistribution,
+    options: Options,
+    weighting: Weighting,
+    scaling: Scaling,
+    previous: FloatArray,
+    iteration: int,
+    X: Array | None,
+    samples: FloatArray,
+    center: FloatArray | None,
+    values: Values,
+) -> Outcome:
+    """Estimate, weigh, step. Raises before anything is changed, or does all of it."""
+    w, valid, n_valid = values.w, values.valid, values.n_valid
+    m = w.shape[1]
+    columns, mean = w, values.offset
+    if center is not None:
+        # Eqs. 4.12-4.13 subtract F(mean), A.152-A.153 the generation's mean: a column of ones turns one into the other
+        # without a second pass over the sample.
+        columns = np.ascontiguousarray(np.hstack((w, valid[:, None] / n_valid)))
+        mean = samples[valid != 0].mean(axis=0)
+    gram, norms = search.estimate(iteration, X, valid, columns)
+    if center is not None:
+        gram = np.ascontiguousarray(gram[:m, :m])
+
+    if options.scale_objectives:
+        ratio, scaling = scaling.follow(values.scale)
+        scaled_gram, active = gram * (ratio[:, None] * ratio), ratio > 0.0
+    else:
+        ratio, scaled_gram, active = np.ones(m), gram, np.ones(m, dtype=bool)
+    weights = weighting(Generation(iteration, scaled_gram, mean, values.median, values.scale, active, previous))
+    if weighting.momentum:
+        gamma = options.gamma(iteration)
+        weights = (1.0 - gamma) * previous + gamma * weights  # Eq. 4.17
+
+    combined = weights * ratio
+    sigma, mean_std_gradient = _core.aggregate(w, valid, n_valid, combined, norms, search.mean.size)
+    if not sigma > 0.0 or n_valid < 2:
+        return Outcome(weights, gram, scaling, None)
+    coefficients = combined / sigma
+    if center is not None:
+        shift = mean - center
+        if options.scale_objectives:
+            shift = np.divide(shift, values.scale, out=np.zeros(m), where=values.scale > 0.0)
+        coefficients = np.append(coefficients, -(coefficients * shift).sum())
+    steps = choose_steps(options.step_size, options.std_step_size, n_valid, search.mean.size)
+    summary = search.step(
+        coefficients, steps.mean, steps.std, steps.held_back * mean_std_gradient / sigma, options.std_form == "inverse"
+    )
+    return Outcome(weights, gram, scaling, summary)
