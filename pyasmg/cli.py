@@ -214,11 +214,17 @@ def _pool(workers: int | None) -> Iterator[concurrent.futures.Executor | None]:
         return
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+        # A terminal's Ctrl-C reaches the workers too, but it is this process that ends them. They are started now and
+        # inherit that it is ignored; a worker that is started later ignores it from its first task on.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for _ in range(workers):
+            pool.submit(_start_worker)
+        signal.signal(signal.SIGINT, before)
         yield pool
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches workers too; this process ends them
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _leave_workers(status: int) -> None:
