@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "elementary.hpp"
 #include "estimator.hpp"
 #include "objectives.hpp"
 #include "population.hpp"
@@ -110,12 +111,19 @@ void bind_kernels(py::module_& m) {
         "update_distribution",
         [](const Array<T>& mean, const Array<T>& std, const MaybeArray<T>& low, const MaybeArray<T>& high,
            Array<T> mean_gradient, Array<T> std_gradient, const Array<double>& coefficients, double mean_step,
-           double std_step, double std_shift, bool inverse) {
+           double std_step, double std_shift, bool inverse, const MaybeArray<double>& path, MaybeArray<double> new_path,
+           std::size_t path_stride, double path_rate) {
             const auto at = distribution_of(mean, std, low, high, 0, 0, false);
             const std::size_t n_objectives = size(coefficients.size());
             require(n_objectives > 0 && size(mean_gradient.size()) == n_objectives * at.dimension &&
                         std_gradient.size() == mean_gradient.size(),
                     "gradients must have shape (m, d).");
+            require(path.has_value() == new_path.has_value(), "path and new_path come together.");
+            require(!path || (path_stride > 0 && path->size() == new_path->size() &&
+                              size(path->size()) == (at.dimension + path_stride - 1) / path_stride),
+                    "path and new_path must have shape (ceil(d / path_stride),).");
+            pyasmg::PathInput following;
+            if (path) following = {path_stride, path_rate, path->data(), new_path->mutable_data()};
             T* new_mean = mean_gradient.mutable_data();
             T* new_std = std_gradient.mutable_data();
             const pyasmg::UpdateInput<T> input{at.dimension,
@@ -128,18 +136,21 @@ void bind_kernels(py::module_& m) {
                                                std_shift,
                                                inverse ? pyasmg::StdForm::inverse : pyasmg::StdForm::exponential,
                                                at.low,
-                                               at.high};
+                                               at.high,
+                                               following};
             pyasmg::UpdateSummary summary;
             {
                 const py::gil_scoped_release release;
                 summary = pyasmg::update_distribution(input, at.mean, at.std, new_mean, new_std);
             }
-            return py::make_tuple(summary.max_std, summary.min_std, summary.finite, summary.effective);
+            return py::make_tuple(summary.max_std, summary.min_std, summary.finite, summary.effective,
+                                  summary.path_norm, summary.step_norm);
         },
         py::arg("mean").noconvert(), py::arg("std").noconvert(), py::arg("low").noconvert(),
         py::arg("high").noconvert(), py::arg("mean_gradient").noconvert(), py::arg("std_gradient").noconvert(),
         py::arg("coefficients").noconvert(), py::arg("mean_step"), py::arg("std_step"), py::arg("std_shift"),
-        py::arg("inverse"));
+        py::arg("inverse"), py::arg("path").noconvert(), py::arg("new_path").noconvert(), py::arg("path_stride"),
+        py::arg("path_rate"));
 }
 
 }  // namespace
@@ -220,6 +231,10 @@ PYBIND11_MODULE(_core, m) {
             return counter;
         },
         py::arg("counter"), py::arg("key"));
+
+    // The same bits on every machine, unlike libm's.
+    m.def("log", [](double value) { return pyasmg::log_positive(value); }, py::arg("value"));
+    m.def("exp", [](double value) { return pyasmg::exp_bounded(value); }, py::arg("value"));
 
     m.def("simd_levels", &pyasmg::simd_levels);
     m.def("simd_level", &pyasmg::simd_level_name);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "lanes.hpp"
 #include "parallel.hpp"
 #include "rng.hpp"
 #include "simd.hpp"
@@ -37,16 +38,6 @@ struct Pass {
     Estimate<T> out;
     std::size_t block;
 };
-
-// Fixed-order sum of the lanes.
-template <class T>
-PYASMG_HD double sum_lanes(const T* lanes) {
-    double half[kLanes / 2], quarter[kLanes / 4];
-    for (int l = 0; l < kLanes / 2; ++l)
-        half[l] = static_cast<double>(lanes[l]) + static_cast<double>(lanes[l + kLanes / 2]);
-    for (int l = 0; l < kLanes / 4; ++l) quarter[l] = half[l] + half[l + kLanes / 4];
-    return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
-}
 
 // z of one row on coordinates [begin, begin + n); z has room for a whole block. Returns |z|^2 over them.
 template <class T>

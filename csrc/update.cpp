@@ -7,6 +7,7 @@
 
 #include "distribution.hpp"
 #include "elementary.hpp"
+#include "lanes.hpp"
 #include "simd.hpp"
 
 namespace pyasmg {
@@ -35,6 +36,18 @@ PYASMG_HD void combine(const T* gradient, const Step<T>& step, std::size_t begin
     }
 }
 
+// Advances the path by the coordinates begin .. begin + n - 1 of p.
+PYASMG_HD void follow_path(const PathInput& in, std::size_t begin, std::size_t n, const double* p, double* path_lanes,
+                           double* step_lanes) {
+    for (std::size_t i = (begin + in.stride - 1) / in.stride; i * in.stride < begin + n; ++i) {
+        const double step = p[i * in.stride - begin];
+        const double value = (1.0 - in.rate) * in.path[i] + in.rate * step;
+        in.new_path[i] = value;
+        path_lanes[i % kLanes] += value * value;
+        step_lanes[i % kLanes] += step * step;
+    }
+}
+
 template <class T>
 PYASMG_HD void step_loop(const Step<T>& step, UpdateSummary& summary) {
     const UpdateInput<T>& in = step.input;
@@ -42,6 +55,7 @@ PYASMG_HD void step_loop(const Step<T>& step, UpdateSummary& summary) {
     constexpr T smallest = sizeof(T) == 4 ? T(1e-30) : T(1e-150), largest = sizeof(T) == 4 ? T(1e30) : T(1e150);
     alignas(64) double p[kBlock], h[kBlock];
     double max_std = 0.0, min_std = std::numeric_limits<double>::infinity();
+    double path_lanes[kLanes] = {}, step_lanes[kLanes] = {};
     int effective = 0, outside = 0;
     for (std::size_t begin = 0; begin < in.dimension; begin += kBlock) {
         const std::size_t n = std::min(kBlock, in.dimension - begin);
@@ -49,6 +63,7 @@ PYASMG_HD void step_loop(const Step<T>& step, UpdateSummary& summary) {
         const T* PYASMG_RESTRICT old_std = step.std + begin;
         combine(in.mean_gradient, step, begin, n, p);
         combine(in.std_gradient, step, begin, n, h);
+        if (in.path.path != nullptr) follow_path(in.path, begin, n, p, path_lanes, step_lanes);
         // From here on the gradients of this block are not read any more: the outputs may lie over them.
         T* PYASMG_RESTRICT mean = step.new_mean + begin;
         T* PYASMG_RESTRICT std = step.new_std + begin;
@@ -97,6 +112,8 @@ PYASMG_HD void step_loop(const Step<T>& step, UpdateSummary& summary) {
     summary.min_std = min_std;
     summary.finite = outside == 0;
     summary.effective = effective != 0;
+    summary.path_norm = sum_lanes(path_lanes);
+    summary.step_norm = sum_lanes(step_lanes);
 }
 
 PYASMG_SIMD_VARIANTS(step, (const Step<T>& step, UpdateSummary& summary), (step, summary))

@@ -10,6 +10,15 @@ enum class StdForm {
     inverse       // Sigma^-1 *= 1 + 2 b h    Eq. A.153
 };
 
+// A running mean of the mean's natural gradient p = sum_i c_i P_i on every stride-th coordinate:
+// new_path = (1 - rate) * path + rate * p. Null where it is not wanted.
+struct PathInput {
+    std::size_t stride = 1;
+    double rate = 0.0;
+    const double* path = nullptr;  // (ceil(d / stride),)
+    double* new_path = nullptr;    // the same length, elsewhere
+};
+
 template <class T>
 struct UpdateInput {
     std::size_t dimension;
@@ -23,13 +32,16 @@ struct UpdateInput {
     StdForm form;
     const T* low = nullptr;   // (d,) both null or both set
     const T* high = nullptr;  // (d,)
+    PathInput path{};
 };
 
 struct UpdateSummary {
     double max_std;
     double min_std;
-    bool finite;     // every mean is at most 1e150 (float: 1e30) in magnitude after the step
-    bool effective;  // some coordinate can still move: mean + std / 10 != mean
+    bool finite;       // every mean is at most 1e150 (float: 1e30) in magnitude after the step
+    bool effective;    // some coordinate can still move: mean + std / 10 != mean
+    double path_norm;  // |new_path|^2
+    double step_norm;  // |p|^2 on the path's coordinates
 };
 
 // mean - mean_step * std * sum_i c_i P_i                               Eq. A.152

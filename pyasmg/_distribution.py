@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
+from ._step_size import Steps, StepState
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
@@ -27,6 +28,8 @@ class Summary(NamedTuple):
     min_std: float
     finite: bool
     effective: bool
+    path_norm: float = 0.0
+    step_norm: float = 0.0
 
 
 class SearchDistribution:
@@ -96,12 +99,16 @@ class SearchDistribution:
         return _core.estimate(*self._arguments, generation, self.mirrored, X, *outputs)
 
     def step(
-        self, coefficients: FloatArray, mean_step: float, std_step: float, std_shift: float, inverse: bool
-    ) -> Summary:
-        """Step along the weighted gradients of the last :meth:`estimate`; a step that is not finite is not taken."""
+        self, coefficients: FloatArray, steps: Steps, std_shift: float, inverse: bool, state: StepState
+    ) -> tuple[Summary, FloatArray]:
+        """Step along the weighted gradients of the last :meth:`estimate`; a step that is not finite is not taken.
+
+        Returns the summary and the path after the step.
+        """
         if self._gradients is None:
             raise RuntimeError("`step` must follow `estimate`.")
         mean_gradient, std_gradient = self._gradients
+        path = np.empty_like(state.path)
         summary = Summary(
             *_core.update_distribution(
                 self.mean,
@@ -111,16 +118,20 @@ class SearchDistribution:
                 mean_gradient,
                 std_gradient,
                 coefficients,
-                mean_step,
-                std_step,
+                steps.mean,
+                steps.std,
                 std_shift,
                 inverse,
+                state.path,
+                path,
+                state.stride,
+                state.rate,
             )
         )
         if summary.finite:
             np.copyto(self.mean, mean_gradient[0])
             np.copyto(self.std, std_gradient[0])
-        return summary
+        return summary, path
 
 
 def _take(distribution: SearchDistribution) -> Array | None:

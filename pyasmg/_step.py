@@ -11,7 +11,7 @@ from . import _core
 from ._distribution import Array, FloatArray, SearchDistribution, Summary
 from ._options import Options
 from ._scaling import Scaling
-from ._step_size import choose_steps
+from ._step_size import StepState
 from .weighting import Generation, Weighting
 
 
@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
     weights: FloatArray
     gram: FloatArray  # (m, m) of the standardised objectives if scaled, else of the raw ones
     scaling: Scaling
+    step_state: StepState
     summary: Summary | None  # None: no step, because nothing varied
 
 
@@ -41,6 +42,7 @@ def take_step(
     options: Options,
     weighting: Weighting,
     scaling: Scaling,
+    step_state: StepState,
     previous: FloatArray,
     iteration: int,
     X: Array | None,
@@ -74,15 +76,20 @@ def take_step(
     combined = weights * ratio
     sigma, mean_std_gradient = _core.aggregate(w, valid, n_valid, combined, norms, search.mean.size)
     if not sigma > 0.0 or n_valid < 2:
-        return Outcome(weights, gram, scaling, None)
+        return Outcome(weights, gram, scaling, step_state, None)
     coefficients = combined / sigma
     if center is not None:
         shift = mean - center
         if options.scale_objectives:
             shift = np.divide(shift, values.scale, out=np.zeros(m), where=values.scale > 0.0)
         coefficients = np.append(coefficients, -(coefficients * shift).sum())
-    steps = choose_steps(options.step_size, options.std_step_size, n_valid, search.mean.size)
-    summary = search.step(
-        coefficients, steps.mean, steps.std, steps.held_back * mean_std_gradient / sigma, options.std_form == "inverse"
+    steps = step_state.choose(options.step_size, options.std_step_size, n_valid, search.mean.size)
+    mean_std_gradient /= sigma
+    summary, path = search.step(
+        coefficients, steps, steps.held_back * mean_std_gradient, options.std_form == "inverse", step_state
     )
-    return Outcome(weights, gram, scaling, summary)
+    if summary.finite:
+        shrinkage = steps.std * (1.0 - steps.held_back) * mean_std_gradient
+        norms_of = summary.path_norm, summary.step_norm
+        step_state = step_state.advance(path, *norms_of, shrinkage, n_valid, search.mean.size)
+    return Outcome(weights, gram, scaling, step_state, summary)

@@ -1,29 +1,44 @@
 """The automatic step sizes.
 
-For N valid samples in d dimensions
+For N valid samples in d dimensions, with b = min(1.2, 0.12 N / sqrt(d)):
 
-    b = min(1, 0.15 N / sqrt(d)),    mean step = 1.4 b,    std step = b,
-
-and the stds follow only half of the *mean over the coordinates* of their gradient:
-
-    log std_k -= b (h_k - hbar / 2),    h = sum_i c_i H_i,    hbar = (1 / d) sum_k h_k.
+    std step   b,          of which the mean over the coordinates is followed at a share s only:
+                           log std_k -= b (h_k - (1 - s) hbar),    h = sum_i c_i H_i,    hbar = (1 / d) sum_k h_k
+    mean step  0.7 b g,    1 <= g, and 0.7 b g <= 1.5
 
 Why N / sqrt(d). While the cloud is wide (sqrt(d) std above the distance to the optimum) the standardised values are
 mostly |z|^2, and hbar is about sqrt(1 / (2 d)): log std falls by b / sqrt(2 d) a generation whatever the objective,
 while the mean wanders by b / sqrt(N) stds a generation. The wander that accumulates while the stds fall by a factor e
 is therefore of variance b sqrt(2 d) / N std^2; keeping it constant gives b proportional to N / sqrt(d), and a number of
-*evaluations* that does not depend on N. Beyond b = 1 the steps are no longer small changes of the distribution.
+*evaluations* that does not depend on N. Beyond b = 1.2 the steps are no longer small changes of the distribution.
 
-Why half. Coordinates whose gradient is still hidden in the noise are pushed up relative to the visible ones, so that
-they do not collapse before their turn comes; without it the search freezes in local optima of multimodal objectives.
+Why a share s. Coordinates whose gradient is still hidden in the noise are pushed up relative to the visible ones, so
+that they do not collapse before their turn comes; with s = 1 from the start the search freezes in local optima of
+multimodal objectives. s is 0.4 while the stds are of the order of ``sigma0``, the scale that the user gave to the global
+structure, and rises to 1 as their geometric mean falls from e^-2 to e^-5 of it.
 
-The constants 0.15, 1.4, 1 and 1/2 were chosen on problems 4.21-4.23 with d = 10 and 100 and N = 10, 50 and 100.
+Why a gain g. Where the cloud is narrow the objectives are nearly linear across it, and the mean can take far larger
+steps. g follows a path, as the cumulative step-size adaptation of CMA-ES does for sigma: q is the running mean (rate
+0.05) of the mean's natural gradients p, and r = |q|^2 over its expectation for uncorrelated p. Successive gradients that
+agree (r > 1) raise g, ones that cancel lower it: log g += 0.05 clip(log r, -1, 1). Of at most 65,536 coordinates, evenly
+spaced: enough for r, and no memory of the order of d.
+
+The constants were chosen on problems 4.21-4.23 with d = 10 and 100 and N = 10, 50 and 100, and on the digits problem.
 """
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+
+_RATE = 0.05
+_MEAN_SHARE, _LARGEST_MEAN_STEP = 0.7, 1.5
+_LARGEST_PATH = 65_536
 
 
 class Steps(NamedTuple):
@@ -34,11 +49,54 @@ class Steps(NamedTuple):
     held_back: float  # share of the mean std gradient that is not followed
 
 
-def choose_steps(mean_step: float | None, std_step: float | None, n_valid: int, dimension: int) -> Steps:
-    """Return the user's steps, and the automatic rule where one is None."""
-    b = min(1.0, 0.15 * n_valid / math.sqrt(dimension))
-    return Steps(
-        1.4 * b if mean_step is None else mean_step,
-        b if std_step is None else std_step,
-        0.5 if std_step is None else 0.0,
-    )
+class StepState(NamedTuple):
+    """What the automatic rule remembers; never changed in place."""
+
+    path: npt.NDArray[np.float64]  # q on every stride-th coordinate
+    stride: int
+    energy: float  # expectation of |q|^2 for uncorrelated gradients
+    log_gain: float  # log g
+    shrinkage: float  # -log of the geometric mean of std / sigma0
+
+    @classmethod
+    def start(cls, dimension: int) -> StepState:
+        """Nothing is known yet."""
+        stride = -(-dimension // _LARGEST_PATH)
+        return cls(np.zeros(-(-dimension // stride)), stride, 0.0, 0.0, 0.0)
+
+    @property
+    def rate(self) -> float:
+        """Rate of the running mean."""
+        return _RATE
+
+    def choose(self, mean_step: float | None, std_step: float | None, n_valid: int, dimension: int) -> Steps:
+        """Return the user's steps, and the automatic rule where one is None."""
+        b = _base(n_valid, dimension)
+        if mean_step is None:
+            mean_step = _MEAN_SHARE * b * _core.exp(self.log_gain)
+        if std_step is not None:
+            return Steps(mean_step, std_step, 0.0)
+        share = 0.4 + 0.6 * min(max((self.shrinkage - 2.0) / 3.0, 0.0), 1.0)
+        return Steps(mean_step, b, 1.0 - share)
+
+    def advance(
+        self,
+        path: npt.NDArray[np.float64],
+        path_norm: float,
+        step_norm: float,
+        shrinkage: float,
+        n_valid: int,
+        dimension: int,
+    ) -> StepState:
+        """Return the state after a step, whose norms are given, that lowered the mean log std by ``shrinkage``."""
+        energy = (1.0 - _RATE) ** 2 * self.energy + _RATE**2 * step_norm
+        log_gain = self.log_gain
+        if path_norm > 1e-300 and energy > 1e-300:
+            most = _LARGEST_MEAN_STEP / (_MEAN_SHARE * _base(n_valid, dimension))
+            log_gain += _RATE * min(max(_core.log(path_norm) - _core.log(energy), -1.0), 1.0)
+            log_gain = min(max(log_gain, 0.0), max(_core.log(most), 0.0))
+        return StepState(path, self.stride, energy, log_gain, self.shrinkage + shrinkage)
+
+
+def _base(n_valid: int, dimension: int) -> float:
+    return min(1.2, 0.12 * n_valid / math.sqrt(dimension))

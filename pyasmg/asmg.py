@@ -16,6 +16,7 @@ from ._population import Population
 from ._scaling import Scaling
 from ._state import StateError, seal, unseal
 from ._step import Values, take_step
+from ._step_size import StepState
 from ._stopping import Stopping, Told
 from ._validate import integer, real_array, vector
 from .result import Result
@@ -179,6 +180,7 @@ class ASMG:
         self._n_objectives: int | None = None
         self._weights: FloatArray | None = None
         self._scaling: Scaling | None = None
+        self._step_state = StepState.start(search.mean.size)
         self._gram: FloatArray | None = None
         self._scale: FloatArray | None = None
         self._stationarity: float | None = None
@@ -388,6 +390,7 @@ class ASMG:
             options,
             self._weighting,
             self._scaling or Scaling.start(F.shape[1]),
+            self._step_state,
             cast(FloatArray, self._weights),
             self._n_iterations,
             X,
@@ -397,7 +400,8 @@ class ASMG:
         )
 
         # Nothing below can fail: a generation counts as a whole or not at all.
-        self._weights, self._gram, self._scaling = outcome.weights, outcome.gram, outcome.scaling
+        self._weights, self._gram = outcome.weights, outcome.gram
+        self._scaling, self._step_state = outcome.scaling, outcome.step_state
         self._scale, self._stationarity = values.scale, None
         self._asked = False
         self._n_iterations += 1
@@ -465,6 +469,7 @@ class ASMG:
             "scale": self._scale,
             "log_unit": None if self._scaling is None else self._scaling.log_unit,
             "unit_count": None if self._scaling is None else self._scaling.count,
+            "path": self._step_state.path,
         }
         return seal(
             {
@@ -475,6 +480,7 @@ class ASMG:
                 "std0_max": self._std0_max,
                 **{name: None if array is None else array.copy() for name, array in arrays.items()},
                 "weighting_state": self._weighting.state_dict(),
+                "step_state": [self._step_state.energy, self._step_state.log_gain, self._step_state.shrinkage],
                 "stopping_state": self._stopping.state_dict(),
                 "asked": self._asked,
                 "n_objectives": self._n_objectives,
@@ -536,6 +542,7 @@ class ASMG:
         self._weights, self._gram, self._scale = array("weights"), array("gram"), array("scale")
         if content["log_unit"] is not None:
             self._scaling = Scaling(array("log_unit"), array("unit_count"))
+        self._step_state = StepState(array("path"), self._step_state.stride, *content["step_state"])
         self._weighting.load_state_dict(content["weighting_state"])
         stopping.load_state_dict(content["stopping_state"])
         self._asked = bool(content["asked"])
