@@ -45,11 +45,13 @@ class Table:
         self.rows: list[list[Any]] = []
 
     def add(self, *cells: Any) -> None:
+        """Add a row."""
         if len(cells) != len(self.columns):
             raise ValueError(f"expected {len(self.columns)} cells; got {len(cells)}.")
         self.rows.append(list(cells))
 
     def show(self) -> None:
+        """Print the table."""
         from rich.console import Console
         from rich.table import Table as RichTable
 

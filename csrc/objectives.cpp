@@ -3,6 +3,7 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "elementary.hpp"
 
@@ -13,6 +14,12 @@ using Matrix = Eigen::Array<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 using Vector = Eigen::Array<double, Eigen::Dynamic, 1>;
 
 Vector round_grid(const Vector& values) { return (values * 0x1p20).round() * 0x1p-20; }
+
+// Four times the values, as far as they are finite.
+Vector bounded(const Vector& quarter) {
+    constexpr double most = std::numeric_limits<double>::max() / 4.0;
+    return 4.0 * quarter.min(most).max(-most);
+}
 
 }  // namespace
 
@@ -52,14 +59,14 @@ void condition_objectives(std::size_t count, std::size_t n_objectives, const dou
             if (center != nullptr) {
                 offset[i] = center[i];
                 deviation = 0.25 * valid.col(i).head(n) - 0.25 * center[i];
-                deviation = standardise ? round_grid(deviation / unit / std) : Vector(4.0 * deviation);
+                deviation = standardise ? round_grid(deviation / unit / std) : bounded(deviation);
             } else {
-                deviation =
-                    standardise ? round_grid((deviation - mean) / std) : Vector((deviation - mean) * unit * 4.0);
+                deviation = standardise ? round_grid((deviation - mean) / std) : bounded((deviation - mean) * unit);
             }
         } else {
             offset[i] = center != nullptr ? center[i] : valid(0, i);
-            deviation = standardise ? 0.0 : valid(0, i) - offset[i];
+            deviation =
+                standardise ? Vector::Zero(n) : bounded(Vector::Constant(n, 0.25 * valid(0, i) - 0.25 * offset[i]));
         }
         Vector sorted = valid.col(i).head(n);
         spread[i] = sorted.maxCoeff() - sorted.minCoeff();

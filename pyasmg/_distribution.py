@@ -94,8 +94,8 @@ class SearchDistribution:
             row = int(np.flatnonzero(~np.isfinite(norms))[0])
             raise ValueError(f"`X` must be finite where `F` is; row {row} is not.")
         X = X.copy()
-        for row in np.flatnonzero(norms > limit):
-            X[row] = self.mean + (X[row] - self.mean) * math.sqrt(limit / norms[row])
+        for far in np.flatnonzero(norms > limit):
+            X[far] = self.mean + (X[far] - self.mean) * math.sqrt(limit / norms[far])
         return _core.estimate(*self._arguments, generation, self.mirrored, X, *outputs)
 
     def step(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .asmg import ASMG
 
 
-class Population(Sequence["npt.NDArray[Any]"]):
+class Population:
     """A generation that is never stored: ``len``, indexing and iteration give one fresh candidate at a time.
 
     It belongs to the generation that it was asked for and goes stale with the next ``tell``.

@@ -10,7 +10,7 @@ standardised values cancel whatever their slopes are, and the search wanders the
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,8 @@ from . import _core
 FloatArray = npt.NDArray[np.float64]
 
 
-class Scaling(NamedTuple):
+@dataclass(frozen=True)
+class Scaling:
     """Log of the unit of each objective, and in how many generations it varied; both of shape (m,)."""
 
     log_unit: FloatArray

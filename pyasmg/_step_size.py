@@ -8,20 +8,20 @@ For N valid samples in d dimensions, with b = min(1.2, 0.12 N / sqrt(d)):
 
 Why N / sqrt(d). While the cloud is wide (sqrt(d) std above the distance to the optimum) the standardised values are
 mostly |z|^2, and hbar is about sqrt(1 / (2 d)): log std falls by b / sqrt(2 d) a generation whatever the objective,
-while the mean wanders by b / sqrt(N) stds a generation. The wander that accumulates while the stds fall by a factor e
-is therefore of variance b sqrt(2 d) / N std^2; keeping it constant gives b proportional to N / sqrt(d), and a number of
-*evaluations* that does not depend on N. Beyond b = 1.2 the steps are no longer small changes of the distribution.
+while the mean wanders by b / sqrt(N) stds a generation. The wander that accumulates while the stds fall by a factor
+e is therefore of variance b sqrt(2 d) / N std^2; keeping it constant gives b proportional to N / sqrt(d), and a
+number of *evaluations* that does not depend on N. Beyond b = 1.2 the steps are no longer small changes.
 
 Why a share s. Coordinates whose gradient is still hidden in the noise are pushed up relative to the visible ones, so
 that they do not collapse before their turn comes; with s = 1 from the start the search freezes in local optima of
-multimodal objectives. s is 0.4 while the stds are of the order of ``sigma0``, the scale that the user gave to the global
-structure, and rises to 1 as their geometric mean falls from e^-2 to e^-5 of it.
+multimodal objectives. s is 0.4 while the stds are of the order of ``sigma0``, the scale that the user gave to the
+global structure, and rises to 1 as their geometric mean falls from e^-2 to e^-5 of it.
 
 Why a gain g. Where the cloud is narrow the objectives are nearly linear across it, and the mean can take far larger
 steps. g follows a path, as the cumulative step-size adaptation of CMA-ES does for sigma: q is the running mean (rate
-0.05) of the mean's natural gradients p, and r = |q|^2 over its expectation for uncorrelated p. Successive gradients that
-agree (r > 1) raise g, ones that cancel lower it: log g += 0.05 clip(log r, -1, 1). Of at most 65,536 coordinates, evenly
-spaced: enough for r, and no memory of the order of d.
+0.05) of the mean's natural gradients p, and r = |q|^2 over its expectation for uncorrelated p. Successive gradients
+that agree (r > 1) raise g, ones that cancel lower it: log g += 0.05 clip(log r, -1, 1). The path runs over at most
+65,536 evenly spaced coordinates: enough for r, and no memory of the order of d.
 
 The constants were chosen on problems 4.21-4.23 with d = 10 and 100 and N = 10, 50 and 100, and on the digits problem.
 """

@@ -194,12 +194,14 @@ class ASMG:
     @property
     def mean(self) -> Array:
         """Mean of the search distribution, shape (d,), a copy."""
-        return self._search.mean.copy()
+        mean: Array = self._search.mean.copy()
+        return mean
 
     @property
     def stds(self) -> Array:
         """Standard deviations of the search distribution, shape (d,), a copy."""
-        return self._search.std.copy()
+        stds: Array = self._search.std.copy()
+        return stds
 
     @property
     def weights(self) -> FloatArray | None:

@@ -193,7 +193,7 @@ def _run(fun: Callable[[Any], Any], options: dict[str, Any]) -> tuple[Result, st
     try:
         result = minimize(fun, callback=remember, **options)
     except EvaluationError as error:
-        return error.result, str(error).partition(" (the search before")[0]
+        return error.result, str(error)
     except (KeyboardInterrupt, Exception) as error:  # not in the loop, which keeps its own result
         if not last:
             raise in_options(error) if isinstance(error, (ValueError, TypeError)) else error from error

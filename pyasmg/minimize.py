@@ -98,6 +98,9 @@ def minimize(
         More than half of a generation failed; it carries the last good state.
     ValueError, TypeError
         For an option that makes no sense.
+    Exception
+        Of the callback or of a weighting rule: passed on, with ``ASMG.state_dict()`` of the last good state as its
+        attribute ``pyasmg_state``.
 
     Examples
     --------
@@ -134,6 +137,11 @@ def minimize(
                     extra["callback"] = True
         except KeyboardInterrupt:
             extra["interrupted"] = True
+        except EvaluationError:
+            raise
+        except Exception as error:  # of the callback, or of a weighting rule: what was paid for goes with it
+            error.pyasmg_state = opt.state_dict()  # type: ignore[attr-defined]
+            raise
     return _finish(opt, evaluate, history, extra)
 
 
@@ -144,8 +152,7 @@ def _refuse_broken_generation(F: npt.NDArray[np.float64], opt: ASMG, evaluate: E
     last = evaluate.failures[-1].reason if evaluate.failures else "unknown"
     message = (
         f"{failed} of {len(F)} evaluations failed in generation {opt.n_iterations}: more than half. "
-        f"The last reason: {last} "
-        "(the search before this generation is in .state and .result of this error)"
+        f"The last reason: {last}"
     )
     result = dataclasses.replace(
         opt.result,
@@ -159,13 +166,18 @@ def _refuse_broken_generation(F: npt.NDArray[np.float64], opt: ASMG, evaluate: E
 
 def _finish(opt: ASMG, evaluate: Evaluator, history: _History, extra: dict[str, Any]) -> Result:
     """Evaluate the mean, unless the user wants out, and put the result together."""
+    result = opt.result
+    values = None
+    if "interrupted" not in extra:
+        try:
+            values = evaluate(result.x[None, :], -1)[0]
+        except KeyboardInterrupt:
+            extra["interrupted"] = True
     stop = {**opt.stop(), **extra}
     message = "; ".join(_WORDS.get(name, name) for name in stop)
-    result = opt.result
     fun = None
     n_evaluations, n_failed = result.n_evaluations, result.n_failed
-    if "interrupted" not in stop:
-        values = evaluate(result.x[None, :], -1)[0]
+    if values is not None:
         n_evaluations += 1
         if np.isfinite(values).all():
             fun = values

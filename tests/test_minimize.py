@@ -259,3 +259,34 @@ def test_progress_is_shown_only_where_wanted(capfd):
     shown = capfd.readouterr().err
     assert "generation" in shown
     assert "evaluati" in shown
+
+
+@pytest.mark.parametrize("option", ["callback", "weighting"])
+def test_an_exception_of_the_users_code_carries_the_state(option):
+    calls = []
+
+    def fails(_):
+        calls.append(1)
+        if len(calls) == 4:
+            raise ZeroDivisionError("mine")
+        return [1.0, 1.0]
+
+    with pytest.raises(ZeroDivisionError, match="mine") as caught:
+        pyasmg.minimize(pair, np.zeros(3), 1.0, **OPTIONS, **{option: fails})
+    weighting = fails if option == "weighting" else None
+    opt = pyasmg.ASMG.from_state_dict(caught.value.pyasmg_state, weighting=weighting)
+    assert opt.n_iterations == (4 if option == "callback" else 3)
+
+
+def test_ctrl_c_in_the_final_evaluation_loses_nothing():
+    calls = []
+
+    def fun(x):
+        calls.append(1)
+        if len(calls) == 31:
+            raise KeyboardInterrupt
+        return pair(x)
+
+    result = pyasmg.minimize(fun, np.zeros(3), 1.0, max_evaluations=31, popsize=10, seed=0)
+    assert "interrupted" in result.message
+    assert (result.fun, result.n_evaluations, len(result.history["mean"])) == (None, 30, 3)

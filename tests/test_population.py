@@ -75,4 +75,3 @@ def test_hostile_distributions_stay_feasible(dtype):
     for std in (huge, dtype(1e-30)):
         X = population(mean, np.full(3, std, dtype), low, high, count=1000)
         assert ((low <= X) & (high >= X)).all()
-

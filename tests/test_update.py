@@ -12,7 +12,8 @@ DTYPES = [np.float32, np.float64]
 def update(mean, std, low, high, P, H, c, mean_step, std_step, inverse, shift=0.0):
     """Return (new mean, new std, summary); nothing that was passed is changed."""
     P, H, before = P.copy(), H.copy(), (mean.copy(), std.copy())
-    summary = _core.update_distribution(mean, std, low, high, P, H, c, mean_step, std_step, shift, inverse)
+    options = (mean_step, std_step, shift, inverse, None, None, 1, 0.0)
+    summary = _core.update_distribution(mean, std, low, high, P, H, c, *options)[:4]
     assert mean.tobytes() == before[0].tobytes()
     assert std.tobytes() == before[1].tobytes()
     return P[0], H[0], summary
@@ -94,3 +95,27 @@ def test_summary_sees_overflow_and_lost_effect(dtype):
     std[:] = 1e-25
     mean[:] = 1
     assert update(mean, std, None, None, P, H, c, 1.0, 1.0, False)[2][2:] == (True, False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("stride", [1, 3, 1024, 5000])
+def test_path(dtype, stride, simd_level):
+    mean, std, P, H, c = case(3001, 2, dtype)
+    p = (c @ P.astype(float))[::stride]
+    path = np.random.default_rng(1).normal(size=p.size)
+    new = np.full_like(path, np.nan)
+    options = (0.5, 0.5, 0.0, False, path, new, stride, 0.05)
+    summary = _core.update_distribution(mean, std, None, None, P, H, c, *options)
+    np.testing.assert_allclose(new, 0.95 * path + 0.05 * p, rtol=1e-6 if dtype == np.float32 else 1e-12, atol=1e-14)
+    np.testing.assert_allclose(summary[4:], [new @ new, p @ p], rtol=1e-6 if dtype == np.float32 else 1e-12)
+    with pytest.raises(ValueError, match="path"):
+        _core.update_distribution(mean, std, None, None, P, H, c, 0.5, 0.5, 0.0, False, path[:-1], new, stride, 0.05)
+
+
+def test_log_and_exp_are_as_good_as_libm():
+    values = np.exp(np.random.default_rng(0).uniform(-300, 300, size=2000))
+    np.testing.assert_allclose([_core.log(v) for v in values], np.log(values), rtol=1e-15, atol=1e-15)
+    values = np.random.default_rng(1).uniform(-690, 690, size=2000)
+    np.testing.assert_allclose([_core.exp(v) for v in values], np.exp(values), rtol=1e-14)
+    assert _core.exp(1e9) < np.inf
+    assert _core.exp(-1e9) > 0

@@ -122,8 +122,8 @@ class Evaluator:
                 done, _ = concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED)
                 for future in done:
                     piece = pending.pop(future)
-                    error = future.exception()
-                    yield (*piece, future.result() if error is None else error)
+                    failure = future.exception()
+                    yield (*piece, future.result() if failure is None else failure)
         finally:
             for future in pending:
                 future.cancel()

@@ -114,9 +114,7 @@ class DigitsProblem:
         n_columns = self._train_columns.shape[1]
         block = max(1, _BLOCK_BYTES // (4 * _N_CLASSES * n_columns))
         with np.errstate(over="ignore", invalid="ignore"):
-            values: NDArray[np.float64] = -np.einsum(
-                "nck,dck->nd", layers, self._true_class_means, optimize=True
-            )
+            values: NDArray[np.float64] = -np.einsum("nck,dck->nd", layers, self._true_class_means, optimize=True)
             for start in range(0, len(layers), block):
                 part = layers[start : start + block].astype(np.float32).transpose(1, 0, 2)
                 logits = (part.reshape(-1, _N_FEATURES + 1) @ self._train_columns).reshape(

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._validate import number
 from ._base import FloatArray, Generation
-from .level import _Levels, _plain
+from .level import _Levels, _normalised, _plain
 
 
 class Chebyshev(_Levels):
@@ -36,8 +36,7 @@ class Chebyshev(_Levels):
         top = np.abs(levels).max()
         if not top > 0:
             return np.full(levels.size, 1.0 / levels.size)
-        weights = np.exp((levels - levels.max()) / (self.temperature * top))
-        return np.asarray(weights / weights.sum())
+        return _normalised(np.exp((levels - levels.max()) / (self.temperature * top)))
 
     def spec(self) -> dict[str, Any]:
         return {

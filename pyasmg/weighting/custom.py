@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .._validate import vector
 from ._base import FloatArray, Generation, Weighting
 
@@ -26,4 +28,4 @@ class Custom(Weighting):
         if (weights < 0).any() or not (weights > 0).any():
             raise ValueError(f"`weighting(generation)` must be non-negative with a positive sum; got {weights}.")
         weights /= weights.max()
-        return weights / weights.sum()
+        return np.asarray(weights / weights.sum())

@@ -78,8 +78,7 @@ class Level(_Levels):
         top = levels.max()
         if not top > 0:
             return np.full(levels.size, 1.0 / levels.size)
-        weights = (levels / top) ** self.power
-        return np.asarray(weights / weights.sum())
+        return _normalised((levels / top) ** self.power)
 
     def spec(self) -> dict[str, Any]:
         return {
@@ -88,6 +87,12 @@ class Level(_Levels):
             "reference": _plain(self.reference),
             "smoothing": self.smoothing,
         }
+
+
+def _normalised(weights: FloatArray) -> FloatArray:
+    """Sum 1, after rounding to 2^-40: powers and exponentials differ in the last bits between machines."""
+    rounded = np.round(weights * 2.0**40)
+    return np.asarray(rounded / rounded.sum())
 
 
 def _plain(values: FloatArray | None) -> list[float] | None:
