@@ -2,12 +2,12 @@
 
 The objective values are drawn beforehand, the same for all, so that only the optimizers' own work is timed,
 on one thread: the process is pinned to one core (XLA cannot be held to one thread otherwise). ``numpy`` and
-``torch`` are plain twins: the same algorithm as a user would write it with those libraries (scaled
-objectives, a gradient of mean and stds per objective, the two-objective QP in closed form, the weighted
-step). EvoTorch's and evosax's SNES and pycma with ``CMA_diagonal`` have one objective, so they do less
-work. EvoTorch does not copy its best and worst solutions (``store_solution_stats=False``), evosax's random
-keys are split beforehand. On one core evosax also pays for switching between its threads, which shows at d
-= 100.
+``torch`` are plain twins: the same algorithm as a user would write it with those libraries (objectives in
+persistent units, a gradient of mean and stds per objective, the two-objective QP in closed form, the
+weighted step), but with fixed steps and independent samples. EvoTorch's and evosax's SNES and pycma with
+``CMA_diagonal`` have one objective, so they do less work. EvoTorch does not copy its best and worst
+solutions (``store_solution_stats=False``), evosax's random keys are split beforehand. On one core evosax
+also pays for switching between its threads, which shows at d = 100.
 
 Methods run interleaved in one process (A B C, then C B A, ...), a block of generations each. Where not all
 populations fit side by side, every peer is paired with ours alone. How to read the table:
@@ -86,6 +86,7 @@ class NumpyTwin:
         self.weights = np.full(N_OBJECTIVES, 1.0 / N_OBJECTIVES)
         self.step = step
         self.iteration = 0
+        self._log_unit = np.zeros(N_OBJECTIVES)
         self.Z: Any = None  # kept from ask to tell: cheaper than to compute it from the candidates
         self._shape = (popsize, self.mean.size)
         self._rng = np.random.default_rng(seed)
@@ -98,7 +99,9 @@ class NumpyTwin:
     def tell(self, F: Array) -> None:
         """Make one step."""
         Z, n = self.Z, len(F)
-        w = (F - F.mean(axis=0)) / F.std(axis=0) / n
+        scale = np.log(F.std(axis=0))
+        self._log_unit += 4.0 / (self.iteration + 4) * (scale - self._log_unit)  # the objectives' units
+        w = (F - F.mean(axis=0)) / np.exp(self._log_unit) / n
         W = w.T.astype(self.mean.dtype)
         P = W @ Z  # Eq. 4.12
         H = 0.5 * (W @ (Z * Z) - W.sum(axis=1, keepdims=True))  # Eq. 4.13
@@ -124,6 +127,7 @@ class TorchTwin:
         self.weights = torch.full((N_OBJECTIVES,), 1.0 / N_OBJECTIVES, dtype=torch.float64)
         self.step = step
         self.iteration = 0
+        self._log_unit = torch.zeros(N_OBJECTIVES, dtype=torch.float64)
         self.Z: Any = None
         self._shape = (popsize, len(self.mean))
         self._generator = torch.Generator().manual_seed(seed)
@@ -140,7 +144,9 @@ class TorchTwin:
         torch = self._torch
         with torch.no_grad():
             Z, n = self.Z, len(F)
-            w = (F - F.mean(dim=0)) / F.std(dim=0, correction=0) / n
+            scale = torch.log(F.std(dim=0, correction=0))
+            self._log_unit += 4.0 / (self.iteration + 4) * (scale - self._log_unit)  # the objectives' units
+            w = (F - F.mean(dim=0)) / torch.exp(self._log_unit) / n
             W = w.T.to(self.mean.dtype)
             P = W @ Z  # Eq. 4.12
             H = 0.5 * (W @ (Z * Z) - W.sum(dim=1, keepdim=True))  # Eq. 4.13

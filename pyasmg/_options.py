@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,12 +73,12 @@ class Options:
             dtype=_dtype(dtype),
         )
 
-    @property
+    @cached_property
     def center(self) -> int:
         """1 if row 0 of a generation is the mean, else 0."""
         return int(self.baseline == "center")
 
-    @property
+    @cached_property
     def n_candidates(self) -> int:
         """Rows of a generation."""
         return self.popsize + self.center

@@ -1,0 +1,102 @@
+"""The automatic steps: their bounds, what they do under noise and on lines; the memory that asks share."""
+
+import numpy as np
+import pytest
+
+import pyasmg
+from pyasmg._step_size import StepState
+
+
+@pytest.mark.parametrize("dimension", [1, 10, 1000, 10**6, 10**7])
+@pytest.mark.parametrize("n_valid", [2, 20, 10_000])
+def test_steps_are_bounded(dimension, n_valid):
+    state = StepState.start(dimension)
+    assert state.path.size <= 65_536
+    assert (state.path.size - 1) * state.stride < dimension <= state.path.size * state.stride
+    for _ in range(400):  # gradients that always agree
+        steps = state.choose(None, None, n_valid, dimension)
+        assert 0 < steps.mean <= 1.5 * (1 + 1e-12)
+        assert 0 < steps.std <= 1.2
+        assert 0 <= steps.held_back <= 0.6
+        state = state.advance(state.path, 1.0, 1e-3, 0.1, n_valid, dimension)
+    assert steps.mean == pytest.approx(1.5, rel=1e-9)
+    assert steps.held_back == 0
+    for _ in range(400):  # gradients that cancel
+        state = state.advance(state.path, 1e-6, 1.0, 0.1, n_valid, dimension)
+    assert state.log_gain == 0
+    assert state.choose(0.3, 0.2, n_valid, dimension) == (0.3, 0.2, 0.0)
+    assert state.advance(state.path, 0.0, 0.0, 0.0, n_valid, dimension).log_gain == 0
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_pure_noise_moves_nothing_much(m):
+    d, random = 500, np.random.default_rng(4)
+    opt = pyasmg.ASMG(np.zeros(d), 1.0, popsize=20, seed=4)
+    for _ in range(400):
+        opt.tell(opt.ask(), random.normal(size=(20, m)))
+    assert 0.7 < np.median(opt.stds) < 1.4
+    assert opt.stds.max() < 20
+    assert np.sqrt((opt.mean**2).mean()) < 2
+    assert opt._step_state.log_gain < 1
+
+
+def test_noise_as_large_as_the_signal_does_not_stop_progress():
+    d, random = 100, np.random.default_rng(5)
+    opt = pyasmg.ASMG(np.ones(d), 1.0, popsize=20, seed=5)
+    levels = []
+    for _ in range(1000):
+        X = opt.ask()
+        opt.tell(X, (X**2).sum(axis=1) + 10 * random.normal(size=20))
+        levels.append((opt.mean**2).sum())
+    assert np.mean(levels[200:250]) < 30
+    assert np.mean(levels[950:]) < 0.7 * np.mean(levels[200:250]) < 21
+
+
+def test_a_line_is_followed_with_growing_steps():
+    d = 400
+    opt = pyasmg.ASMG(np.zeros(d), 0.01, popsize=16, seed=6)
+    way = []
+    for _ in range(120):
+        opt.tell(opt.ask(), opt.ask().sum(axis=1))
+        way.append(-opt.mean.sum())
+    assert opt._step_state.log_gain > 1
+    assert way[-1] - way[-21] > 3 * (way[20] - way[0])
+
+
+def test_the_gain_is_left_out_where_the_user_sets_the_steps():
+    opt = pyasmg.ASMG(np.zeros(5), 1.0, popsize=10, seed=1, step_size=0.25, std_step_size=1e-9, mirrored=False)
+    X = opt.ask()
+    F = X.sum(axis=1)
+    opt.tell(X, F)
+    utility = (F - F.mean()) / F.std()
+    np.testing.assert_allclose(opt.mean, -0.25 * X.T @ utility / 10, rtol=1e-5)
+    np.testing.assert_allclose(opt.stds, 1, rtol=1e-8)
+
+
+def test_popsize_is_even_by_default_and_odd_ones_work():
+    for d in range(1, 200, 7):
+        assert pyasmg.ASMG(np.zeros(d), 1.0).popsize % 2 == 0
+    opt = pyasmg.ASMG(np.full(4, 2.0), 1.0, popsize=7, seed=2)
+    for _ in range(300):
+        X = opt.ask()
+        np.testing.assert_allclose(X[0] - opt.mean, opt.mean - X[1], rtol=1e-12)
+        opt.tell(X, (X**2).sum(axis=1))
+    assert np.abs(opt.mean).max() < 1e-2
+
+
+def test_a_population_that_is_kept_is_never_overwritten():
+    opt = pyasmg.ASMG(np.zeros(50_000), 1.0, popsize=10, seed=3)  # 4 MB: large enough to be recycled
+    kept = opt.ask()
+    copy = kept.copy()
+    opt.tell(kept, kept[:, :2])
+    view = opt.ask()[3]
+    row = view.copy()
+    opt.tell(view[None] * np.ones((10, 1)), kept[:, :2])
+    for _ in range(3):
+        opt.tell(opt.ask(), kept[:, :2])
+    np.testing.assert_array_equal(kept, copy)
+    np.testing.assert_array_equal(view, row)
+    first = opt.ask()
+    address = first.ctypes.data
+    del first
+    assert opt.ask().ctypes.data == address, "memory that nobody holds is used again"
