@@ -9,7 +9,11 @@
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #define PYASMG_X86_LEVELS 1
 #define PYASMG_TARGET_V3 __attribute__((target("arch=x86-64-v3")))
+#if defined(__clang__)  // which knows no preferred width here, and would ignore the whole attribute
+#define PYASMG_TARGET_V4 __attribute__((target("arch=x86-64-v4")))
+#else
 #define PYASMG_TARGET_V4 __attribute__((target("arch=x86-64-v4,prefer-vector-width=512")))
+#endif
 #else
 #define PYASMG_X86_LEVELS 0
 #endif
@@ -30,8 +34,7 @@ void set_simd_level(const std::string& name);
 
 }  // namespace pyasmg
 
-// Defines NAME<T>(ARGS), which calls NAME##_loop<T>(PASS) compiled for the level in use. Clang spells the preferred
-// width differently and ignores ours; it only costs speed.
+// Defines NAME##_dispatch<T>(ARGS), which calls NAME##_loop<T>(PASS) compiled for the level in use.
 #if PYASMG_X86_LEVELS
 #define PYASMG_SIMD_VARIANTS(NAME, ARGS, PASS) \
     template <class T>                         \
