@@ -4,6 +4,7 @@ import _thread
 import concurrent.futures
 import functools
 import os
+import signal
 import threading
 import time
 import zlib
@@ -199,8 +200,16 @@ def test_callback_stops():
     assert kept.n_iterations == 59
 
 
+@pytest.fixture
+def interruptible():
+    """Take SIGINT as Python does by default: a job in the background of a shell inherits that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-def test_ctrl_c_returns_the_result_so_far(workers):
+def test_ctrl_c_returns_the_result_so_far(workers, interruptible):
     def fun(x):
         time.sleep(0.002)
         return pair(x)
