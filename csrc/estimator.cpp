@@ -15,6 +15,7 @@ namespace {
 // order. The cut depends on d alone, so the result does not depend on the number of threads.
 constexpr std::size_t kMaxSegments = 64;
 constexpr std::size_t kMaxBlock = 1024;
+constexpr std::size_t kMaxSlice = 64;
 constexpr std::size_t kRowGroup = 4;  // rows that share one load and store of the accumulators
 
 std::size_t round_up(std::size_t value, std::size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
@@ -72,6 +73,21 @@ PYASMG_HD double standardise_row(const Pass<T>& pass, std::size_t row, std::size
     return sum_lanes(lanes);
 }
 
+// Asks for coordinates [begin, begin + n) of a group of rows. Each row is another page, where hardware prefetching
+// starts anew; a few lines at a time between the sums keep the memory busy meanwhile.
+template <class T>
+PYASMG_HD void prefetch_rows(const Pass<T>& pass, std::size_t first, std::size_t begin, std::size_t n) {
+#if defined(__GNUC__)
+    const std::size_t last = std::min(pass.rows.size(), first + kRowGroup);
+    for (std::size_t r = first; r < last; ++r) {
+        const T* x = pass.sample.x + pass.rows[r] * pass.at.dimension + begin;
+        for (std::size_t k = 0; k < n; k += 64 / sizeof(T)) __builtin_prefetch(x + k, 0, 3);
+    }
+#else
+    (void)pass, (void)first, (void)begin, (void)n;
+#endif
+}
+
 // p += w z and h += w z^2 for R rows at once; R is a constant.
 template <std::size_t R, class T>
 PYASMG_HD void accumulate(const T* PYASMG_RESTRICT z, std::size_t stride, const T* w, std::size_t n,
@@ -125,7 +141,16 @@ PYASMG_HD void segment_loop(const Pass<T>& pass, std::size_t segment_begin, std:
                 T* h = pass.out.std_gradient + i * dimension + begin;
                 for (std::size_t r = 0; r < group; ++r) group_w[r] = pass.w[pass.rows[first + r] * m + i];
                 if (group == kRowGroup) {
-                    accumulate<kRowGroup>(z, kMaxBlock, group_w, n, p, h);
+                    for (std::size_t k = 0; k < n; k += kMaxSlice) {
+                        const std::size_t slice = std::min(kMaxSlice, n - k);
+                        if (i == 0 && pass.sample.x != nullptr)
+                            prefetch_rows(pass, first + kRowGroup, begin + k, slice);
+                        if (slice == kMaxSlice) {
+                            accumulate<kRowGroup>(z + k, kMaxBlock, group_w, kMaxSlice, p + k, h + k);
+                        } else {
+                            accumulate<kRowGroup>(z + k, kMaxBlock, group_w, slice, p + k, h + k);
+                        }
+                    }
                 } else {
                     for (std::size_t r = 0; r < group; ++r)
                         accumulate<1>(z + r * kMaxBlock, kMaxBlock, group_w + r, n, p, h);

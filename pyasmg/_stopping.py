@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,7 @@ FloatArray = npt.NDArray[np.float64]
 LONGEST_WINDOW = 1000
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(NamedTuple):
     """What the criteria see of the generation just told."""
 
     n_evaluations: int
@@ -117,7 +115,7 @@ class Stopping:
 
     def _is_flat(self, told: Told) -> bool:
         """All values of the last `flat_window` generations lie within tolfun, for every objective."""
-        if not (told.spread <= self.tolfun).all():
+        if told.spread[0] > self.tolfun[0] or not (told.spread <= self.tolfun).all():
             self._n_flat = 0
             return False
         if self._n_flat == 0 or self._flat_low is None or self._flat_high is None:
