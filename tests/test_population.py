@@ -37,6 +37,14 @@ def test_any_split_and_thread_count_gives_the_same_bits(dtype):
     assert population(mean, std, count=2, first=7).tobytes() == whole[7:].tobytes()
 
 
+def test_a_population_beyond_the_cache_has_the_same_bits():
+    d = 1_000_003  # 72 MB, which is written past the caches; an odd d, so that rows start off every alignment
+    mean, std = case(d, np.float32)
+    whole = population(mean, std, count=18, mirrored=True, n_threads=2)
+    for row in (0, 1, 7, 17):
+        assert population(mean, std, count=1, first=row, mirrored=True)[0].tobytes() == whole[row].tobytes()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("first", [0, 1, 4])
 @pytest.mark.parametrize("count", [1, 2, 7])
