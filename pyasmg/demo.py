@@ -192,6 +192,7 @@ def run_demo(
     sigma0 = number("sigma0", sigma0, low=0.0, strict=True)
     for module in ("sklearn.datasets", "scipy.ndimage", "cma", "matplotlib.figure"):
         import_demo_module(module)
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
     for path in (png_path, json_path):
         if path is not None and not Path(path).absolute().parent.is_dir():
             raise FileNotFoundError(f"no such folder to write {Path(path).name!r} to: {Path(path).parent}")
@@ -199,7 +200,8 @@ def run_demo(
     console = console or Console()
     budget = max_evaluations // popsize * popsize
     runs = []
-    with Progress(console=console, transient=True) as progress:
+    # One BLAS thread: on products of this size a second one brings little, and waits for ever where cores are shared.
+    with threadpool_limits(1), Progress(console=console, transient=True) as progress:
         task = progress.add_task("", total=n_seeds * len(METHODS) * budget)
         for run_seed in range(seed, seed + n_seeds):
             problem = DigitsProblem(seed=run_seed)
