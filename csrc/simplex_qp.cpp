@@ -14,11 +14,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <limits>
-#include <stdexcept>
-#include <string>
 #include <vector>
+
+#include "gram.hpp"
 
 namespace pyasmg {
 namespace {
@@ -375,53 +374,6 @@ class ActiveSet {
     bool floored_ = false;
 };
 
-std::string entry(std::size_t i, std::size_t j, double value) {
-    char text[96];
-    std::snprintf(text, sizeof text, "G[%zu, %zu] = %.17g", i, j, value);
-    return text;
-}
-
-// C, b and the exponents k_i; false where some G_ii = 0. Throws where G is no Gram matrix.
-bool scale(std::size_t m, const double* gram, double* c, double* b, int* exponent) {
-    if (m == 0) throw std::invalid_argument("`G` must have shape (m, m) with m >= 1; got (0, 0).");
-    for (std::size_t i = 0; i < m * m; ++i)
-        if (!std::isfinite(gram[i]))
-            throw std::invalid_argument("`G` must be finite; got " + entry(i / m, i % m, gram[i]) + ".");
-
-    std::vector<double> norm(m), shrink(m);
-    bool positive = true;
-    int least = std::numeric_limits<int>::max();
-    for (std::size_t i = 0; i < m; ++i) {
-        const double square = gram[i * m + i];
-        if (square < 0.0)
-            throw std::invalid_argument("`G` must have no negative diagonal entry (they are squared norms); got " +
-                                        entry(i, i, square) + ".");
-        norm[i] = std::sqrt(square);
-        positive = positive && square > 0.0;
-        const int e = square > 0.0 ? std::ilogb(square) : 0;
-        exponent[i] = (e - (e & 1)) / 2;  // floor(e / 2)
-        least = std::min(least, exponent[i]);
-        shrink[i] = std::ldexp(1.0, -exponent[i]);
-    }
-    for (std::size_t i = 0; i < m; ++i) {
-        b[i] = std::ldexp(1.0, least - exponent[i]);
-        c[i * m + i] = gram[i * m + i] * shrink[i] * shrink[i];
-        for (std::size_t j = 0; j < i; ++j) {
-            const double lower = gram[i * m + j], upper = gram[j * m + i];
-            double mean = lower;
-            if (lower != upper) {
-                if (std::abs(lower - upper) > kSymmetryTolerance * norm[i] * norm[j])
-                    throw std::invalid_argument("`G` must be symmetric (to 1e-5 of sqrt(G_ii G_jj)); got " +
-                                                entry(i, j, lower) + " and " + entry(j, i, upper) + ".");
-                mean = 0.5 * lower + 0.5 * upper;
-            }
-            // The clamp leaves every Gram matrix as it is (C_ii < 4), and keeps finite what is none.
-            c[i * m + j] = c[j * m + i] = std::clamp(mean * shrink[i] * shrink[j], -4.0, 4.0);
-        }
-    }
-    return positive;
-}
-
 // u'Cu in double-double, u_i = s_i l_i / s_min.
 double value(std::size_t m, const double* c, const std::vector<double>& u) {
     Dd sum = 0.0;
@@ -440,12 +392,14 @@ double value(std::size_t m, const double* c, const std::vector<double>& u) {
 double simplex_qp(std::size_t m, const double* gram, double* weights) {
     std::vector<double> c(m * m), b(m);
     std::vector<int> exponent(m);
-    if (!scale(m, gram, c.data(), b.data(), exponent.data())) {  // zero gradients: minimum 0 at each
+    if (!scale_gram(m, gram, c.data(), exponent.data())) {  // zero gradients: minimum 0 at each
         double zeros = 0.0;
         for (std::size_t i = 0; i < m; ++i) zeros += gram[i * m + i] == 0.0 ? 1.0 : 0.0;
         for (std::size_t i = 0; i < m; ++i) weights[i] = gram[i * m + i] == 0.0 ? 1.0 / zeros : 0.0;
         return 0.0;
     }
+    const int least = *std::min_element(exponent.begin(), exponent.end());
+    for (std::size_t i = 0; i < m; ++i) b[i] = std::ldexp(1.0, least - exponent[i]);
 
     std::vector<double> u(m);
     ActiveSet<double> fast(m, c.data(), b.data());
@@ -464,7 +418,6 @@ double simplex_qp(std::size_t m, const double* gram, double* weights) {
         u[i] /= sum;
         weights[i] = b[i] * u[i];
     }
-    const int least = *std::min_element(exponent.begin(), exponent.end());
     return std::ldexp(value(m, c.data(), u), 2 * least);
 }
 

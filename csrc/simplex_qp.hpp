@@ -7,11 +7,8 @@ namespace pyasmg {
 
 // Minimises l'Gl over {l >= 0, sum l = 1}; `gram` is row-major m x m, and its symmetric part is what counts.
 // Writes m weights (>= 0, their sum 1 to a few roundings) and returns l'Gl at these weights, 0 where an
-// indefinite G makes it negative. Throws std::invalid_argument where m = 0, an entry is not finite, a
-// diagonal entry is negative, or |G_ij - G_ji| > kSymmetryTolerance * sqrt(G_ii G_jj); its message calls the
-// matrix `G`. Deterministic, a bounded number of pivots, no global state.
+// indefinite G makes it negative. Throws std::invalid_argument where G is no Gram matrix (gram.hpp).
+// Deterministic, a bounded number of pivots, no global state.
 double simplex_qp(std::size_t m, const double* gram, double* weights);
-
-inline constexpr double kSymmetryTolerance = 1e-5;  // passes a Gram matrix that came out of float32 products
 
 }  // namespace pyasmg

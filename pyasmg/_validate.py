@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+_FLOAT64 = np.dtype(np.float64)
 
 
 def describe(value: Any) -> str:
@@ -33,6 +34,19 @@ def real_array(name: str, value: Any, expected: str) -> npt.NDArray[Any]:
     if array.dtype.kind not in "fiu":
         raise TypeError(f"`{name}` must be {expected} of real numbers; got dtype {array.dtype}.")
     return array
+
+
+def gram_matrix(G: npt.ArrayLike) -> FloatArray:
+    """Return `G` as a C-ordered float64 array of shape (m, m); the core checks its entries."""
+    gram = np.asarray(G, order="C")
+    if gram.dtype is not _FLOAT64:
+        if gram.dtype.kind not in "fiu":
+            raise TypeError(f"`G` must hold real numbers; got dtype {gram.dtype}.")
+        gram = gram.astype(np.float64)
+    shape = gram.shape
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
+        raise ValueError(f"`G` must have shape (m, m) with m >= 1; got {shape}.")
+    return gram
 
 
 def vector(name: str, value: Any, length: int | None = None, *, finite: bool = True) -> FloatArray:

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core
-
-_FLOAT64 = np.dtype(np.float64)
+from ._validate import gram_matrix
 
 
 def min_norm_weights(G: ArrayLike) -> NDArray[np.float64]:
@@ -60,13 +59,5 @@ def min_norm_weights(G: ArrayLike) -> NDArray[np.float64]:
 
     Complexity: O(m k) per pivot for k active gradients, mostly about k pivots; O(m^2) memory.
     """
-    gram = np.asarray(G, order="C")
-    if gram.dtype is not _FLOAT64:
-        if gram.dtype.kind not in "fiu":
-            raise TypeError(f"`G` must hold real numbers; got dtype {gram.dtype}.")
-        gram = gram.astype(np.float64)
-    shape = gram.shape
-    if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
-        raise ValueError(f"`G` must have shape (m, m) with m >= 1; got {shape}.")
-    weights: NDArray[np.float64] = _core.simplex_qp(gram)[0]
+    weights: NDArray[np.float64] = _core.simplex_qp(gram_matrix(G))[0]
     return weights
