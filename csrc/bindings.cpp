@@ -12,6 +12,7 @@
 
 #include "elementary.hpp"
 #include "estimator.hpp"
+#include "fair_weights.hpp"
 #include "objectives.hpp"
 #include "population.hpp"
 #include "rng.hpp"
@@ -223,6 +224,20 @@ PYBIND11_MODULE(_core, m) {
             return py::make_tuple(weights, value);
         },
         py::arg("gram").noconvert());
+
+    // Returns (weights, number of Newton steps).
+    m.def(
+        "fair_weights",
+        [](const Array<double>& gram, double alpha, const Array<double>& preference) {
+            require(gram.ndim() == 2 && gram.shape(0) == gram.shape(1) && gram.size() > 0,
+                    "gram must have shape (m, m), m >= 1.");
+            require(preference.size() == gram.shape(0), "preference must have shape (m,).");
+            Array<double> weights(gram.shape(0));
+            const int n_steps = pyasmg::fair_weights(size(gram.shape(0)), gram.data(), alpha, preference.data(),
+                                                     weights.mutable_data());
+            return py::make_tuple(weights, n_steps);
+        },
+        py::arg("gram").noconvert(), py::arg("alpha"), py::arg("preference").noconvert());
 
     m.def(
         "philox4x32",

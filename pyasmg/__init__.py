@@ -1,12 +1,13 @@
 """Black-box multi-objective optimization by stochastic multi-objective gradients (ASMG).
 
 :class:`ASMG` is the ask/tell optimizer, :func:`minimize` the one-call interface, :func:`min_norm_weights` the exact
-simplex QP behind it.
+simplex QP behind it, :func:`fair_weights` the weights of Nash-MTL, FairGrad and PIVRG.
 """
 
 from ._state import StateError
 from ._version import __version__
 from .asmg import ASMG
+from .fair_weights import fair_weights
 from .minimize import EvaluationError, minimize
 from .result import Failure, Result
 from .simplex_qp import min_norm_weights
@@ -18,6 +19,7 @@ __all__ = [
     "Result",
     "StateError",
     "__version__",
+    "fair_weights",
     "min_norm_weights",
     "minimize",
 ]

@@ -15,6 +15,7 @@
 
 #include "distribution.hpp"
 #include "estimator.hpp"
+#include "fair_weights.hpp"
 #include "objectives.hpp"
 #include "parallel.hpp"
 #include "population.hpp"
@@ -742,6 +743,84 @@ void test_simplex_qp_refuses() {
     }
 }
 
+// ---------------------------------------------------------------- fair_weights.hpp
+
+// Positive and finite where the gradient is not zero, the same bits again; where `solvable`, G w = (c / w)^(1/alpha).
+void check_fair(std::size_t m, const std::vector<double>& gram, double alpha, const std::vector<double>& preference,
+                const std::string& where, bool solvable = false) {
+    std::vector<double> weights(m, kNan), again(m, kNan);
+    const int n_steps = pyasmg::fair_weights(m, gram.data(), alpha, preference.data(), weights.data());
+    CHECK(0 <= n_steps && n_steps <= 5000, where);
+    for (std::size_t i = 0; i < m; ++i) {
+        CHECK(std::isfinite(weights[i]) && (weights[i] > 0.0) == (gram[i * m + i] > 0.0), where);
+    }
+    CHECK(pyasmg::fair_weights(m, gram.data(), alpha, preference.data(), again.data()) == n_steps, where);
+    CHECK(same_bits(weights, again), where);
+    if (!solvable) return;
+    for (std::size_t i = 0; i < m; ++i) {
+        const double right = std::pow(preference[i] / weights[i], 1.0 / alpha);
+        double sum = 0.0, magnitude = right;
+        for (std::size_t j = 0; j < m; ++j) {
+            sum += gram[i * m + j] * weights[j];
+            magnitude += std::abs(gram[i * m + j]) * weights[j];
+        }
+        CHECK(std::abs(sum - right) <= 1e-11 * magnitude, where);
+    }
+}
+
+void test_fair_weights() {
+    std::mt19937_64 random(34);
+    const std::vector<double> alphas = {1e-300, 1e-3, 0.5, 1.0, 2.0, 5.0, 1e3, kHuge};
+    for (const std::size_t m : {1u, 2u, 3u, 7u, 33u}) {
+        const std::vector<double> ones(m, 1.0);
+        for (const std::size_t r : {std::size_t{1}, std::max<std::size_t>(1, m / 2), 2 * m}) {
+            std::vector<double> vectors = normal_vector<double>(m * r, random);
+            const std::vector<double> gram = gram_of(vectors, m, r);
+            for (double& value : vectors) value = std::round(2.0 * value);  // opposing, equal and zero rows
+            const std::vector<double> integers = gram_of(vectors, m, r);
+            for (const double alpha : alphas) {
+                const std::string where =
+                    "m = " + std::to_string(m) + ", rank " + std::to_string(r) + ", alpha " + std::to_string(alpha);
+                check_fair(m, gram, alpha, ones, where, r > m && 0.5 <= alpha && alpha <= 5.0);
+                check_fair(m, integers, alpha, ones, where + ", integers");
+            }
+        }
+        std::vector<double> identity(m * m, 0.0), opposed(m * m, -1.0), wide = ones;
+        for (std::size_t i = 0; i < m; ++i) identity[i * m + i] = opposed[i * m + i] = 1.0;
+        for (std::size_t i = 0; i < m; ++i) wide[i] = i % 3 == 0 ? kHuge : i % 3 == 1 ? kDenormal : 1.0;
+        for (const double alpha : alphas) {
+            check_fair(m, identity, alpha, wide, "preferences of any size");
+            check_fair(m, opposed, alpha, ones, "far from any Gram matrix");
+            check_fair(m, std::vector<double>(m * m, 0.0), alpha, ones, "zero");
+            for (const double scale : {kDenormal, 1e-308, 1e150, kHuge}) {
+                std::vector<double> scaled = identity;
+                scaled[0] *= scale;
+                check_fair(m, scaled, alpha, wide, "identity with " + std::to_string(scale));
+                for (std::size_t i = 1; i < m; ++i) scaled[i] = scaled[i * m] = std::sqrt(scale);
+                check_fair(m, scaled, alpha, wide, "all along the first, which is " + std::to_string(scale));
+            }
+        }
+    }
+}
+
+void test_fair_weights_refuses() {
+    std::vector<double> weights(2, kNan);
+    const std::vector<double> identity = {1, 0, 0, 1}, ones = {1, 1};
+    CHECK(refuses([&] { pyasmg::fair_weights(0, nullptr, 1.0, nullptr, nullptr); }), "m = 0");
+    for (const double bad : {0.0, -1.0, kInf, -kInf, kNan}) {
+        const std::vector<double> preference = {1, bad};
+        const std::string where = std::to_string(bad);
+        CHECK(refuses([&] { pyasmg::fair_weights(2, identity.data(), bad, ones.data(), weights.data()); }), where);
+        CHECK(refuses([&] { pyasmg::fair_weights(2, identity.data(), 1.0, preference.data(), weights.data()); }),
+              where);
+    }
+    const std::vector<std::vector<double>> bad = {
+        {kNan, 0, 0, 1}, {1, kInf, kInf, 1}, {-1, 0, 0, 1}, {1, 0.5, -0.5, 1}};
+    for (const auto& gram : bad) {
+        CHECK(refuses([&] { pyasmg::fair_weights(2, gram.data(), 1.0, ones.data(), weights.data()); }), "G");
+    }
+}
+
 // ---------------------------------------------------------------- several callers at once, as threads
 // without the GIL are
 
@@ -788,6 +867,8 @@ int main() {
     test_hostile_objectives();
     test_simplex_qp();
     test_simplex_qp_refuses();
+    test_fair_weights();
+    test_fair_weights_refuses();
     test_concurrent_callers();
     std::printf("%d checks, %d failures, levels up to %s\n", n_checks, n_failures,
                 pyasmg::simd_levels().back().c_str());
