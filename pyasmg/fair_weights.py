@@ -24,7 +24,7 @@ def fair_weights(G: ArrayLike, alpha: float = 1.0, preference: ArrayLike | None 
     alpha         preference             method
     ============  =====================  ======================================================
     1             None                   Nash-MTL (Navon et al., 2022), :math:`G w = 1 / w`
-    any           None                   FairGrad (Ban and Ji, 2024), default 1, all runs 2
+    any           None                   FairGrad (Ban and Ji, 2024)
     2             performance weights    PIVRG, Eq. (8): :math:`(G w)^2 = \omega / w`, with
                                          :math:`\omega` of Eq. (5)
     to infinity   None                   w / sum(w) tends to :func:`min_norm_weights` (MGDA)
@@ -51,9 +51,9 @@ def fair_weights(G: ArrayLike, alpha: float = 1.0, preference: ArrayLike | None 
         - Where 0 is in the convex hull of the gradients (opposing gradients, a Pareto-stationary point) no w has
           positive ``G @ w``. Then the weights are those of :math:`G + \delta \operatorname{diag}(G)` with a tiny
           :math:`\delta`, see the notes: positive, finite and large (about 1e7 over the norms for alpha = 1), with d
-          next to 0, and never longer than above. The caller sees it in ``G @ w``, which is then far from
-          ``(c / w) ** (1 / alpha)`` and not positive throughout. A caller that applies the weights to anything but
-          the gradients in `G` should clip them.
+          next to 0, and never longer than the sum above. The caller sees it in ``G @ w``, some of which is then far
+          from ``(c / w) ** (1 / alpha)``. Weights that multiply anything but the gradients in `G`, such as the losses
+          of separate heads, should be clipped.
         - Duplicates, and linearly dependent gradients otherwise, are nothing special: the weights are unique.
 
     Raises
@@ -68,23 +68,23 @@ def fair_weights(G: ArrayLike, alpha: float = 1.0, preference: ArrayLike | None 
     -----
     Units. :math:`G \to s G` makes :math:`w \to s^{-\alpha/(1+\alpha)} w`, and :math:`c \to t c` makes
     :math:`w \to t^{1/(1+\alpha)} w`. Scaling gradient i by :math:`s_i`, :math:`G \to S G S`, makes
-    :math:`w_i \to w_i / s_i` if c goes to :math:`c_i s_i^{\alpha-1}`; so d does not depend on the
-    units of the losses for alpha = 1, and does for any other.
+    :math:`w_i \to w_i / s_i` if c goes to :math:`c_i s_i^{\alpha-1}`; so d does not depend on the units of the losses
+    for alpha = 1, and does for any other.
 
     Accuracy. The weights solve the problem to a few roundings of its terms,
 
     .. math:: |(G w)_i - (c_i / w_i)^{1/\alpha}| \le \varepsilon \bigl((|G| w)_i + (c_i / w_i)^{1/\alpha}\bigr),
 
     with :math:`\varepsilon` about 1e-14 in everything tried with alpha in [0.5, 5] and norms from 1e-15 to 1e15, and
-    1e-12 where 0 is in the hull. That includes :math:`\delta = 2^{-50}`, which is larger, in steps of 64, only where
+    2e-12 where 0 is in the hull. That includes :math:`\delta = 2^{-50}`, which is larger, in steps of 64, only where
     rounding leaves no other way: singular matrices with 0 in the hull, and indefinite ones, such as a float32 product
     of opposing gradients (1e-7 or so). A weight that leaves the range of float64 (alpha = 50 with norms from 1e-8 to
     1e8, say) is held at its end.
 
-    A primal-dual Newton method with the lengths taken out first, 4 to 15 steps of O(m^3) each for alpha in [0.5, 5] and
-    norms from 1e-8 to 1e8; O(m^2) memory. The number of steps is bounded, and the result deterministic, on all machines
-    alike. The methods' own code solves the same systems by sequential convex programming (Nash-MTL) or least
-    squares (FairGrad, PIVRG), and scales d afterwards; apply such a scale to the weights.
+    A primal-dual Newton method with the lengths taken out first: up to 20 steps of O(m^3) for alpha in [0.5, 5] and
+    norms from 1e-8 to 1e8, a few hundred where 0 is in the hull; O(m^2) memory. The number of steps is bounded, and the
+    result the same on every machine. The methods' authors solve the same system by up to 20 convex sub-problems
+    (Nash-MTL) or by least squares (FairGrad, PIVRG).
     """
     gram = gram_matrix(G)
     if type(alpha) is not float or not 0.0 < alpha < np.inf:
