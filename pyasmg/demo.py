@@ -193,6 +193,7 @@ def run_demo(
     for module in ("sklearn.datasets", "scipy.ndimage", "cma", "matplotlib.figure"):
         import_demo_module(module)
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
     for path in (png_path, json_path):
         if path is not None and not Path(path).absolute().parent.is_dir():
             raise FileNotFoundError(f"no such folder to write {Path(path).name!r} to: {Path(path).parent}")
