@@ -113,7 +113,7 @@ void bind_kernels(py::module_& m) {
         [](const Array<T>& mean, const Array<T>& std, const MaybeArray<T>& low, const MaybeArray<T>& high,
            Array<T> mean_gradient, Array<T> std_gradient, const Array<double>& coefficients, double mean_step,
            double std_step, double std_shift, bool inverse, const MaybeArray<double>& path, MaybeArray<double> new_path,
-           std::size_t path_stride, double path_rate) {
+           std::size_t path_stride, double path_rate, int n_threads) {
             const auto at = distribution_of(mean, std, low, high, 0, 0, false);
             const std::size_t n_objectives = size(coefficients.size());
             require(n_objectives > 0 && size(mean_gradient.size()) == n_objectives * at.dimension &&
@@ -142,7 +142,7 @@ void bind_kernels(py::module_& m) {
             pyasmg::UpdateSummary summary;
             {
                 const py::gil_scoped_release release;
-                summary = pyasmg::update_distribution(input, at.mean, at.std, new_mean, new_std);
+                summary = pyasmg::update_distribution(input, at.mean, at.std, new_mean, new_std, n_threads);
             }
             return py::make_tuple(summary.max_std, summary.min_std, summary.finite, summary.effective,
                                   summary.path_norm, summary.step_norm);
@@ -151,7 +151,7 @@ void bind_kernels(py::module_& m) {
         py::arg("high").noconvert(), py::arg("mean_gradient").noconvert(), py::arg("std_gradient").noconvert(),
         py::arg("coefficients").noconvert(), py::arg("mean_step"), py::arg("std_step"), py::arg("std_shift"),
         py::arg("inverse"), py::arg("path").noconvert(), py::arg("new_path").noconvert(), py::arg("path_stride"),
-        py::arg("path_rate"));
+        py::arg("path_rate"), py::arg("n_threads"));
 }
 
 }  // namespace

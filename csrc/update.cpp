@@ -8,6 +8,7 @@
 #include "distribution.hpp"
 #include "elementary.hpp"
 #include "lanes.hpp"
+#include "parallel.hpp"
 #include "simd.hpp"
 
 namespace pyasmg {
@@ -15,6 +16,7 @@ namespace {
 
 constexpr double kLog2 = 0.69314718055994530942;
 constexpr std::size_t kBlock = 1024;
+constexpr std::size_t kMaxSegments = 64;
 
 template <class T>
 struct Step {
@@ -49,7 +51,8 @@ PYASMG_HD void follow_path(const PathInput& in, std::size_t begin, std::size_t n
 }
 
 template <class T>
-PYASMG_HD void step_loop(const Step<T>& step, UpdateSummary& summary) {
+PYASMG_HD void step_loop(const Step<T>& step, std::size_t segment_begin, std::size_t segment_end,
+                         UpdateSummary& summary) {
     const UpdateInput<T>& in = step.input;
     // Far from both ends of the exponent range: 1 / std and std^2 in later steps stay finite.
     constexpr T smallest = sizeof(T) == 4 ? T(1e-30) : T(1e-150), largest = sizeof(T) == 4 ? T(1e30) : T(1e150);
@@ -57,8 +60,8 @@ PYASMG_HD void step_loop(const Step<T>& step, UpdateSummary& summary) {
     double max_std = 0.0, min_std = std::numeric_limits<double>::infinity();
     double path_lanes[kLanes] = {}, step_lanes[kLanes] = {};
     int effective = 0, outside = 0;
-    for (std::size_t begin = 0; begin < in.dimension; begin += kBlock) {
-        const std::size_t n = std::min(kBlock, in.dimension - begin);
+    for (std::size_t begin = segment_begin; begin < segment_end; begin += kBlock) {
+        const std::size_t n = std::min(kBlock, segment_end - begin);
         const T* PYASMG_RESTRICT old_mean = step.mean + begin;
         const T* PYASMG_RESTRICT old_std = step.std + begin;
         combine(in.mean_gradient, step, begin, n, p);
@@ -116,20 +119,41 @@ PYASMG_HD void step_loop(const Step<T>& step, UpdateSummary& summary) {
     summary.step_norm = sum_lanes(step_lanes);
 }
 
-PYASMG_SIMD_VARIANTS(step, (const Step<T>& step, UpdateSummary& summary), (step, summary))
+PYASMG_SIMD_VARIANTS(step,
+                     (const Step<T>& step, std::size_t segment_begin, std::size_t segment_end, UpdateSummary& summary),
+                     (step, segment_begin, segment_end, summary))
 
 }  // namespace
 
 template <class T>
-UpdateSummary update_distribution(const UpdateInput<T>& input, const T* mean, const T* std, T* new_mean, T* new_std) {
-    UpdateSummary summary{};
-    step_dispatch<T>(Step<T>{input, mean, std, new_mean, new_std}, summary);
-    return summary;
+UpdateSummary update_distribution(const UpdateInput<T>& input, const T* mean, const T* std, T* new_mean, T* new_std,
+                                  int n_threads) {
+    // The cut into segments depends on the dimension alone, so that sums do not depend on the number of threads.
+    const std::size_t n_blocks = (input.dimension + kBlock - 1) / kBlock;
+    const std::size_t length = (n_blocks + kMaxSegments - 1) / kMaxSegments * kBlock;
+    const std::size_t n_segments = (input.dimension + length - 1) / length;
+    const Step<T> step{input, mean, std, new_mean, new_std};
+    UpdateSummary parts[kMaxSegments] = {};
+    parallel_for(n_segments, useful_threads(8 * input.dimension, n_threads), [&](std::size_t begin, std::size_t end) {
+        for (std::size_t s = begin; s < end; ++s) {
+            step_dispatch<T>(step, s * length, std::min(input.dimension, (s + 1) * length), parts[s]);
+        }
+    });
+    UpdateSummary all = parts[0];
+    for (std::size_t s = 1; s < n_segments; ++s) {
+        all.max_std = std::max(all.max_std, parts[s].max_std);
+        all.min_std = std::min(all.min_std, parts[s].min_std);
+        all.finite = all.finite && parts[s].finite;
+        all.effective = all.effective || parts[s].effective;
+        all.path_norm += parts[s].path_norm;
+        all.step_norm += parts[s].step_norm;
+    }
+    return all;
 }
 
-template UpdateSummary update_distribution<float>(const UpdateInput<float>&, const float*, const float*, float*,
-                                                  float*);
+template UpdateSummary update_distribution<float>(const UpdateInput<float>&, const float*, const float*, float*, float*,
+                                                  int);
 template UpdateSummary update_distribution<double>(const UpdateInput<double>&, const double*, const double*, double*,
-                                                   double*);
+                                                   double*, int);
 
 }  // namespace pyasmg

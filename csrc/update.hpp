@@ -48,10 +48,11 @@ struct UpdateSummary {
 // std by `form`,  h = sum_i c_i H_i - std_shift                        Eq. A.153 (with std_shift = 0)
 // One step changes a std by a factor of at most 2 either way; this is also what keeps the inverse form positive.
 // With bounds the mean is clipped to the box and a std is held at or below the width of its interval. Stds stay
-// positive normal numbers. Time O(m d), same bits on any SIMD level. The new mean and std are written to new_mean and
-// new_std, which may be the first rows of the two gradients: a step that turns out to be not finite can then be refused
-// without a copy of the state.
+// positive normal numbers. Time O(m d), same bits for any n_threads and SIMD level. The new mean and std are written to
+// new_mean and new_std, which may be the first rows of the two gradients: a step that turns out to be not finite can
+// then be refused without a copy of the state.
 template <class T>
-UpdateSummary update_distribution(const UpdateInput<T>& input, const T* mean, const T* std, T* new_mean, T* new_std);
+UpdateSummary update_distribution(const UpdateInput<T>& input, const T* mean, const T* std, T* new_mean, T* new_std,
+                                  int n_threads = 1);
 
 }  // namespace pyasmg

@@ -54,6 +54,7 @@ def update_distribution(
     new_path: _Float64Array | None,
     path_stride: int,
     path_rate: float,
+    n_threads: int,
 ) -> tuple[float, float, bool, bool, float, float]: ...
 def condition_objectives(
     values: _Float64Array, center: _Float64Array | None, standardise: bool

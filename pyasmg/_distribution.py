@@ -126,6 +126,7 @@ class SearchDistribution:
                 path,
                 state.stride,
                 state.rate,
+                self.n_threads,
             )
         )
         if summary.finite:

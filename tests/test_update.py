@@ -12,7 +12,7 @@ DTYPES = [np.float32, np.float64]
 def update(mean, std, low, high, P, H, c, mean_step, std_step, inverse, shift=0.0):
     """Return (new mean, new std, summary); nothing that was passed is changed."""
     P, H, before = P.copy(), H.copy(), (mean.copy(), std.copy())
-    options = (mean_step, std_step, shift, inverse, None, None, 1, 0.0)
+    options = (mean_step, std_step, shift, inverse, None, None, 1, 0.0, 1)
     summary = _core.update_distribution(mean, std, low, high, P, H, c, *options)[:4]
     assert mean.tobytes() == before[0].tobytes()
     assert std.tobytes() == before[1].tobytes()
@@ -104,12 +104,12 @@ def test_path(dtype, stride, simd_level):
     p = (c @ P.astype(float))[::stride]
     path = np.random.default_rng(1).normal(size=p.size)
     new = np.full_like(path, np.nan)
-    options = (0.5, 0.5, 0.0, False, path, new, stride, 0.05)
+    options = (0.5, 0.5, 0.0, False, path, new, stride, 0.05, 1)
     summary = _core.update_distribution(mean, std, None, None, P, H, c, *options)
     np.testing.assert_allclose(new, 0.95 * path + 0.05 * p, rtol=1e-6 if dtype == np.float32 else 1e-12, atol=1e-14)
     np.testing.assert_allclose(summary[4:], [new @ new, p @ p], rtol=1e-6 if dtype == np.float32 else 1e-12)
     with pytest.raises(ValueError, match="path"):
-        _core.update_distribution(mean, std, None, None, P, H, c, 0.5, 0.5, 0.0, False, path[:-1], new, stride, 0.05)
+        _core.update_distribution(mean, std, None, None, P, H, c, 0.5, 0.5, 0.0, False, path[:-1], new, stride, 0.05, 1)
 
 
 def test_log_and_exp_are_as_good_as_libm():
@@ -119,3 +119,17 @@ def test_log_and_exp_are_as_good_as_libm():
     np.testing.assert_allclose([_core.exp(v) for v in values], np.exp(values), rtol=1e-14)
     assert _core.exp(1e9) < np.inf
     assert _core.exp(-1e9) > 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_same_bits_for_any_threads(dtype):
+    mean, std, P, H, c = case(300_007, 2, dtype)
+    path = np.random.default_rng(2).normal(size=300_007)
+    results = []
+    for n_threads in (1, 2, 3, 7):
+        p, h, new = P.copy(), H.copy(), np.empty_like(path)
+        options = (0.5, 0.5, 0.0, False, path, new, 1, 0.05, n_threads)
+        summary = _core.update_distribution(mean, std, None, None, p, h, c, *options)
+        results.append((p.tobytes(), h.tobytes(), new.tobytes(), summary))
+    assert results.count(results[0]) == 4
+    assert results[0][3][:4] == (h[0].max(), h[0].min(), True, True)
