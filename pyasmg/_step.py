@@ -62,6 +62,11 @@ def take_step(
     gram, norms = search.estimate(iteration, X, valid, columns)
     if center is not None:
         gram = np.ascontiguousarray(gram[:m, :m])
+    if not options.scale_objectives and not np.isfinite(gram).all():
+        raise ValueError(
+            "`F` must be small enough to be squared with scale_objectives=False; "
+            f"got a spread of {values.spread.max():g}. Divide it by its unit, or use scale_objectives=True."
+        )
 
     if options.scale_objectives:
         ratio, scaling = scaling.follow(values.scale)

@@ -191,3 +191,20 @@ def test_index_of_ask_one():
     for index, error in ((4, ValueError), (-1, ValueError), (1.0, TypeError)):
         with pytest.raises(error, match="`index`"):
             opt.ask_one(index)
+
+
+@pytest.mark.parametrize("largest", [1e200, 1.7e308])
+def test_raw_values_that_overflow_are_named_and_scaled_ones_do_not(largest):
+    F = np.array([[largest, 1.0], [-largest, 2.0], [0.0, 3.0], [0.0, 4.0]])
+    opt = pyasmg.ASMG(np.zeros(3), 1.0, popsize=4, seed=1, scale_objectives=False)
+    X = opt.ask()
+    before = snapshot(opt)
+    with pytest.raises(ValueError, match=r"`F`.*scale_objectives=False"):
+        opt.tell(X, F)
+    assert opt.n_iterations == 0
+    assert np.array_equal(opt.mean, np.zeros(3))
+    opt.tell(X, GOOD)
+    assert before != snapshot(opt)
+    opt = pyasmg.ASMG(np.zeros(3), 1.0, popsize=4, seed=1)
+    opt.tell(opt.ask(), F)
+    assert np.isfinite(opt.mean).all()
