@@ -1,12 +1,15 @@
 """Black-box multi-objective optimization by stochastic multi-objective gradients (ASMG).
 
 :class:`ASMG` is the ask/tell optimizer, :func:`minimize` the one-call interface, :func:`min_norm_weights` the exact
-simplex QP behind it, :func:`fair_weights` the weights of Nash-MTL, FairGrad and PIVRG.
+simplex QP behind it, :func:`fair_weights` the weights of Nash-MTL, FairGrad and PIVRG. :mod:`pyasmg.evaluation` holds
+the ways in which objective values are asked for, :mod:`pyasmg.store` the file that a run survives in.
 """
 
 from ._state import StateError
+from ._store_lock import StoreError
 from ._version import __version__
 from .asmg import ASMG
+from .evaluation import Retry
 from .fair_weights import fair_weights
 from .minimize import EvaluationError, minimize
 from .result import Failure, Result
@@ -17,7 +20,9 @@ __all__ = [
     "EvaluationError",
     "Failure",
     "Result",
+    "Retry",
     "StateError",
+    "StoreError",
     "__version__",
     "fair_weights",
     "min_norm_weights",

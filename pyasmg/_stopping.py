@@ -81,20 +81,23 @@ class Stopping:
             "stagnation": self.stagnation,
         }
 
-    def before_first(self, n_next: int) -> None:
-        """Apply the criteria that can hold before anything was told."""
-        if self.max_iterations == 0:
-            self.reasons["max_iterations"] = 0
-        if self.max_evaluations is not None and n_next > self.max_evaluations:
+    def check_limits(self, n_evaluations: int, n_iterations: int, n_next: int) -> None:
+        """Apply the two limits on the length of the search: all that can hold before anything was told."""
+        if self.max_evaluations is not None and n_evaluations + n_next > self.max_evaluations:
             self.reasons["max_evaluations"] = self.max_evaluations
+        if self.max_iterations is not None and n_iterations >= self.max_iterations:
+            self.reasons["max_iterations"] = self.max_iterations
+
+    def set_limits(self, max_evaluations: int | None, max_iterations: int | None) -> None:
+        """Replace the two limits, for a search that is continued; :meth:`check_limits` must follow."""
+        self.max_evaluations, self.max_iterations = max_evaluations, max_iterations
+        self.reasons.pop("max_evaluations", None)
+        self.reasons.pop("max_iterations", None)
 
     def update(self, told: Told) -> None:
         """Apply every criterion to the generation just told."""
         reasons = self.reasons
-        if self.max_evaluations is not None and told.n_evaluations + told.n_next > self.max_evaluations:
-            reasons["max_evaluations"] = self.max_evaluations
-        if self.max_iterations is not None and told.n_iterations >= self.max_iterations:
-            reasons["max_iterations"] = self.max_iterations
+        self.check_limits(told.n_evaluations, told.n_iterations, told.n_next)
         if not told.finite:
             reasons["nonfinite"] = told.n_iterations
         if self.tolx is None:

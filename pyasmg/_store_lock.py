@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # not on this system; then only the run store is missing
+    fcntl = None  # type: ignore[assignment]
 
 _RESERVE_BYTES = 2**20
 _in_this_process: set[str] = set()

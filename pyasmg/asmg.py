@@ -164,7 +164,7 @@ class ASMG:
         )
         self._assemble(options, search, make_weighting(weighting), stopping, float(search.std.max()))
         self.n_threads = n_threads
-        stopping.before_first(options.n_candidates)
+        stopping.check_limits(0, 0, options.n_candidates)
         if n_objectives is not None:
             self._fix_objectives(integer("n_objectives", n_objectives, 1))
 
@@ -337,22 +337,22 @@ class ASMG:
         -----
         Asking again before ``tell`` gives the same candidates again: they depend on (seed, generation, row) alone.
         """
-        self._check_generation()
-        self._asked = True
+        self._open_generation()
         if self._options.memory == "regenerate":
             return Population(self)
         return self._search.population(self._n_iterations, self._options.n_candidates, self._options.center)
 
     def ask_one(self, index: int) -> Array:
         """Return row ``index`` of ``ask()`` alone, shape (d,), in O(d): the same bits."""
-        self._check_generation()
         row = integer("index", index, 0, self._options.n_candidates - 1) - self._options.center
-        self._asked = True
+        self._open_generation()
         return self._search.candidate(self._n_iterations, row) if row >= 0 else self._search.mean.copy()
 
-    def _check_generation(self) -> None:
+    def _open_generation(self) -> None:
+        """Allow `tell`: somebody, here or elsewhere, is about to know this generation's candidates."""
         if self._n_iterations >= _MAX_GENERATION:
             raise OverflowError(f"a search has at most {_MAX_GENERATION} generations.")
+        self._asked = True
 
     # ---------------------------------------------------------------- tell
 
@@ -551,6 +551,11 @@ class ASMG:
         self._n_iterations = int(content["n_iterations"])
         self._n_evaluations = int(content["n_evaluations"])
         self._n_failed = int(content["n_failed"])
+
+    def _set_limits(self, max_evaluations: int | None, max_iterations: int | None) -> None:
+        """Replace the limits on the length of a search that is continued."""
+        self._stopping.set_limits(max_evaluations, max_iterations)
+        self._stopping.check_limits(self._n_evaluations, self._n_iterations, self.n_candidates)
 
     def __getstate__(self) -> dict[str, Any]:
         custom = self._weighting if isinstance(self._weighting, Custom) else None

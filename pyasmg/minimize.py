@@ -2,63 +2,46 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from ._progress import progress_bar
-from ._validate import integer
+from ._resume import restore
+from ._run import EvaluationError, Run
+from ._settings import differences, settings_of
+from ._validate import integer, number
 from .asmg import ASMG
-from .evaluation import Evaluator
-from .result import Failure, Result
+from .evaluation import Budget, CallableSource, Driver, Retry, Source
+from .result import Result
 
-_WORDS = {
-    "max_evaluations": "the budget of evaluations is spent",
-    "max_iterations": "the last generation was reached",
-    "tolx": "the search distribution has shrunk to the wanted precision",
-    "noeffect": "the search distribution has shrunk to the precision of the number format",
-    "tolfun": "the objectives no longer vary",
-    "target": "the target is reached",
-    "tolstationarity": "the point is Pareto stationary within the tolerance",
-    "stagnation": "no objective improved for a long time",
-    "nonfinite": "a step led to numbers that are not finite",
-    "callback": "the callback asked to stop",
-    "interrupted": "interrupted by the user",
-}
-
-
-class EvaluationError(RuntimeError):
-    """More than half of a generation's evaluations failed.
-
-    Attributes
-    ----------
-    result : Result
-        The last good state, with every failure in ``result.failures``.
-    state : dict
-        ``ASMG.state_dict()`` of it: mend the objective, then go on with ``ASMG.from_state_dict(state)``.
-    """
-
-    def __init__(self, message: str, result: Result, state: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.result = result
-        self.state = state
+__all__ = ["EvaluationError", "minimize"]
 
 
 def minimize(
-    fun: Callable[[Any], Any],
+    fun: Callable[[Any], Any] | Source,
     x0: npt.ArrayLike,
     sigma0: npt.ArrayLike,
     *,
     max_evaluations: int,
+    max_seconds: float | None = None,
+    max_cost: float | None = None,
+    cost_per_evaluation: float | None = None,
     popsize: int | None = None,
     bounds: Any = None,
     seed: int | None = None,
-    executor: Executor | None = None,
+    executor: Executor | Any = None,
     vectorized: bool = False,
+    store: str | os.PathLike[str] | None = None,
+    resume: str = "auto",
+    retry: Retry | int | None = None,
+    timeout: float | None = None,
+    straggler_timeout: float | None = None,
+    min_success: float = 0.5,
     callback: Callable[[ASMG], Any] | None = None,
     progress: bool | None = None,
     **asmg_options: Any,
@@ -67,18 +50,41 @@ def minimize(
 
     Parameters
     ----------
-    fun : callable
+    fun : callable or Source
         ``fun(x) -> m numbers`` for x of shape (d,), or, if ``vectorized``, ``fun(X) -> (k, m)`` for X of shape (k, d).
         An exception or a value that is not finite is a failed evaluation: counted and kept with its traceback in
-        ``result.failures``, while the generation goes on with the rest.
+        ``result.failures``, while the generation goes on with the rest. Or where else the values come from:
+        :class:`pyasmg.evaluation.Command`, :class:`pyasmg.evaluation.HTTP`.
     x0, sigma0, popsize, bounds, seed
         As for :class:`ASMG`.
     max_evaluations : int
-        Hard budget, never overrun; one evaluation of it is kept for the final mean.
-    executor : concurrent.futures.Executor, optional
-        Where ``fun`` runs: threads, processes, ``mpi4py.futures``. The result does not depend on it.
+        Hard budget, never overrun; one evaluation of it is kept for the final mean. Asking again for an evaluation
+        that failed does not count here, but in ``max_cost``.
+    max_seconds : float, optional
+        Budget of time, over all sessions of a stored run. Nothing is started that would, at the longest time that an
+        evaluation took so far, overrun it; what is running then is waited for.
+    max_cost, cost_per_evaluation : float, optional
+        Budget of money, and the price of an evaluation where the source does not report one. Each attempt that was or
+        may have been billed counts. Nothing is started that may overrun it at the largest price seen.
+    executor : concurrent.futures.Executor or dask.distributed.Client, optional
+        Where ``fun`` runs: threads, processes, ``mpi4py.futures``, or a Dask cluster, on which candidates travel as
+        numbers and not as vectors. The result does not depend on it.
     vectorized : bool
         Whether ``fun`` takes whole populations.
+    store : path-like, optional
+        An SQLite file in which the run is kept, evaluation by evaluation. A run found there is continued: nothing that
+        is recorded is asked for again, and it ends with the same bits as if it had never been interrupted.
+    resume : "auto" or "never"
+        "never" refuses a store that holds a run already.
+    retry : Retry or int, optional
+        When to ask again for an evaluation that failed; an integer is the number of attempts in total.
+    timeout : float, optional
+        Seconds after which a call of a Python function has failed; see :class:`pyasmg.evaluation.CallableSource`.
+    straggler_timeout : float, optional
+        Seconds to wait for the next answer once nothing is left to be started in a generation; what is still running
+        then counts as failed.
+    min_success : float in (0, 1]
+        Share of each generation that must not fail.
     callback : callable, optional
         ``callback(opt)`` after each generation; returning True stops the run.
     progress : bool, optional
@@ -95,7 +101,9 @@ def minimize(
     Raises
     ------
     EvaluationError
-        More than half of a generation failed; it carries the last good state.
+        Too many evaluations of a generation failed; it carries the last good state.
+    StoreError
+        The store cannot be used: it is of a run with other settings, damaged, locked, read-only, or full.
     ValueError, TypeError
         For an option that makes no sense.
     Exception
@@ -110,113 +118,87 @@ def minimize(
     >>> res.success, res.n_evaluations <= 2000
     (True, True)
     """
-    if not callable(fun):
-        raise TypeError(f"`fun` must be callable; got {type(fun).__name__}.")
     if callback is not None and not callable(callback):
         raise TypeError(f"`callback` must be callable; got {type(callback).__name__}.")
-    budget = integer("max_evaluations", max_evaluations, 1)
-    opt = ASMG(x0, sigma0, popsize=popsize, bounds=bounds, seed=seed, max_evaluations=budget - 1 or 1, **asmg_options)
-    if budget < opt.n_candidates + 1:
-        raise ValueError(
-            f"`max_evaluations` must allow one generation and the final mean: >= {opt.n_candidates + 1}; got {budget}."
-        )
-    evaluate = Evaluator(fun, executor=executor, vectorized=vectorized, n_objectives=opt.n_objectives)
-    history = _History()
-    extra: dict[str, Any] = {}
-    with progress_bar(progress, budget) as show:
-        try:
-            while not opt.stop() and not extra:
-                X = opt.ask()
-                F = evaluate(X, opt.n_iterations)
-                _refuse_broken_generation(F, opt, evaluate, history)
-                opt.tell(F)
-                history.add(opt, F)
-                show(opt, F)
-                answer = callback(opt) if callback is not None else None
-                if isinstance(answer, (bool, np.bool_)) and answer:
-                    extra["callback"] = True
-        except KeyboardInterrupt:
-            extra["interrupted"] = True
-        except EvaluationError:
-            raise
-        except Exception as error:  # of the callback, or of a weighting rule: what was paid for goes with it
-            error.pyasmg_state = opt.state_dict()  # type: ignore[attr-defined]
-            raise
-    return _finish(opt, evaluate, history, extra)
+    n_most = integer("max_evaluations", max_evaluations, 1)
+    number("min_success", min_success, low=0.0, strict=True, high=1.0)
+    if isinstance(retry, int):
+        retry = Retry(attempts=retry)
+    elif retry is not None and not isinstance(retry, Retry):
+        raise TypeError(f"`retry` must be a Retry or a number of attempts; got {type(retry).__name__}.")
+    budgets = {"max_seconds": max_seconds, "max_cost": max_cost, "cost_per_evaluation": cost_per_evaluation}
+    budget = Budget(max_seconds=max_seconds, max_cost=max_cost, price=cost_per_evaluation)
 
+    def optimizer(seed: int | None, limit: int) -> ASMG:
+        return ASMG(x0, sigma0, popsize=popsize, bounds=bounds, seed=seed, max_evaluations=limit or 1, **asmg_options)
 
-def _refuse_broken_generation(F: npt.NDArray[np.float64], opt: ASMG, evaluate: Evaluator, history: _History) -> None:
-    failed = int((~np.isfinite(F).all(axis=1)).sum())
-    if 2 * failed <= len(F):
-        return
-    last = evaluate.failures[-1].reason if evaluate.failures else "unknown"
-    message = (
-        f"{failed} of {len(F)} evaluations failed in generation {opt.n_iterations}: more than half. "
-        f"The last reason: {last}"
-    )
-    result = dataclasses.replace(
-        opt.result,
-        message=message,
-        success=False,
-        history=history.arrays(),
-        failures=tuple(evaluate.failures),
-    )
-    raise EvaluationError(message, result, opt.state_dict())
-
-
-def _finish(opt: ASMG, evaluate: Evaluator, history: _History, extra: dict[str, Any]) -> Result:
-    """Evaluate the mean, unless the user wants out, and put the result together."""
-    result = opt.result
-    values = None
-    if "interrupted" not in extra:
-        try:
-            values = evaluate(result.x[None, :], -1)[0]
-        except KeyboardInterrupt:
-            extra["interrupted"] = True
-    stop = {**opt.stop(), **extra}
-    message = "; ".join(_WORDS.get(name, name) for name in stop)
-    fun = None
-    n_evaluations, n_failed = result.n_evaluations, result.n_failed
-    if values is not None:
-        n_evaluations += 1
-        if np.isfinite(values).all():
-            fun = values
+    with contextlib.ExitStack() as stack:
+        if isinstance(fun, Source):
+            _refuse_with_source(executor=executor, vectorized=vectorized, timeout=timeout)
+            source = fun
         else:
-            n_failed += 1
-            evaluate.failures[-1] = Failure(-1, -1, evaluate.failures[-1].reason, evaluate.failures[-1].traceback)
-            message += f"; the evaluation of the final mean failed: {evaluate.failures[-1].reason}"
-    return dataclasses.replace(
-        result,
-        fun=fun,
-        n_evaluations=n_evaluations,
-        n_failed=n_failed,
-        stop=stop,
-        message=message,
-        success=fun is not None and "nonfinite" not in stop,
-        history=history.arrays(),
-        failures=tuple(evaluate.failures),
-    )
-
-
-class _History:
-    """One row per generation."""
-
-    def __init__(self) -> None:
-        self._rows: list[tuple[Any, ...]] = []
-
-    def add(self, opt: ASMG, F: npt.NDArray[np.float64]) -> None:
-        valid = F[np.isfinite(F).all(axis=1)]
-        self._rows.append(
-            (
-                opt.n_evaluations,
-                valid.mean(axis=0),
-                valid.min(axis=0),
-                opt.weights,
-                float(opt.stds.max()),
-                opt.stationarity,
+            source = stack.enter_context(_source(fun, executor, vectorized, timeout))
+        opt = optimizer(seed, n_most - 1)
+        if n_most < opt.n_candidates + 1:
+            raise ValueError(
+                "`max_evaluations` must allow one generation and the final mean: "
+                f">= {opt.n_candidates + 1}; got {n_most}."
             )
-        )
+        kept = None
+        if store is not None:
+            from .store import RunStore, StoreError
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        names = ("n_evaluations", "mean", "best", "weights", "max_std", "stationarity")
-        return {name: np.array([row[i] for row in self._rows]) for i, name in enumerate(names)}
+            kept = stack.enter_context(RunStore(store, resume=resume))
+            if kept.has_run:
+                stored = kept.settings()
+                opt = optimizer(stored["seed"] if seed is None else seed, n_most - 1)
+                settings = settings_of(opt, source.name, {"max_evaluations": n_most, **budgets})
+                if difference := differences(stored, settings):
+                    raise StoreError(f"{str(kept.path)!r} holds a run with other settings: {difference}.")
+                opt = restore(kept, opt)
+                _limit(opt, kept, n_most - 1)
+                budget.resume(**kept.spent())
+            else:
+                settings = settings_of(opt, source.name, {"max_evaluations": n_most, **budgets})
+                kept.begin(settings, opt.state_dict())
+        elif resume not in ("auto", "never"):
+            raise ValueError(f"`resume` must be 'auto' or 'never'; got {resume!r}.")
+        driver = Driver(
+            source,
+            retry=retry,
+            budget=budget,
+            straggler_timeout=straggler_timeout,
+            n_objectives=opt.n_objectives,
+            keeper=kept,
+        )
+        run = Run(opt, driver, store=kept, min_success=min_success, callback=callback)
+        if kept is not None:
+            kept.begin_session(settings)  # from here on the file is written
+        with progress_bar(progress, n_most) as show:
+            return run.go(show)
+
+
+def _limit(opt: ASMG, kept: Any, limit: int) -> None:
+    """Limit a stored search: a final mean that was evaluated before the run was extended has been paid for as well."""
+    n, most = opt.n_iterations, opt._stopping.max_iterations
+    opt._set_limits(limit - kept.n_means(n), most)
+    if not opt.stop():
+        opt._set_limits(limit - kept.n_means(n + 1), most)
+
+
+def _source(
+    fun: Callable[[Any], Any], executor: Any, vectorized: bool, timeout: float | None
+) -> CallableSource | Source:
+    if not callable(fun):
+        raise TypeError(f"`fun` must be callable; got {type(fun).__name__}.")
+    if type(executor).__module__.split(".")[0] == "distributed" and hasattr(executor, "scheduler_info"):
+        from .evaluation.dask import DaskSource
+
+        return DaskSource(fun, executor, vectorized=vectorized, timeout=timeout)
+    return CallableSource(fun, executor=executor, vectorized=vectorized, timeout=timeout)
+
+
+def _refuse_with_source(**options: Any) -> None:
+    for name, value in options.items():
+        if value not in (None, False):
+            raise TypeError(f"`{name}` is for Python functions; a source of values has options of its own.")

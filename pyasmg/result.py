@@ -61,6 +61,13 @@ class Result:
         (T, m), ``max_std`` (T,), ``stationarity`` (T,). Empty for ``ASMG.result``.
     failures : tuple of Failure
         Every failed evaluation with its reason.
+    cost : float
+        What all attempts cost, in the unit of ``cost_per_evaluation``; 0 where nothing was said about it.
+    seconds : float
+        Time that the run took, over all its sessions.
+    counters : dict
+        ``requests``, ``evaluations``, ``retries`` and ``unknown`` of this session, see
+        :class:`pyasmg.evaluation.Counters`. Empty for ``ASMG.result``.
     """
 
     x: npt.NDArray[Any]
@@ -77,3 +84,6 @@ class Result:
     success: bool
     history: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
+    cost: float = 0.0
+    seconds: float = 0.0
+    counters: dict[str, int] = field(default_factory=dict)

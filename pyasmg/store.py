@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _store_schema as schema
+from ._settings import BUDGETS
 from ._store_lock import StoreError, StoreLock
 from ._store_read import RunReader, check, connect, read_failures, read_generations, read_records, read_settings
 from ._version import __version__
@@ -68,6 +69,7 @@ class RunStore:
         self._lock = StoreLock(self.path)
         self._connection: sqlite3.Connection | None = None
         self._session: int | None = None
+        self._writes = False
         self._started = time.monotonic()
         self._synced = self._saved = -np.inf
         self._sync_cost = self._snapshot_cost = 0.0
@@ -77,7 +79,6 @@ class RunStore:
             self.has_run = check(self._connection, self.path, empty_is_fine=True)
             if self.has_run and resume == "never":
                 raise StoreError(f"{str(self.path)!r} holds a run already; resume='auto' continues it.")
-            self._prepare()
         except BaseException:
             self.close()
             raise
@@ -103,31 +104,21 @@ class RunStore:
         """Return the settings of the run."""
         return read_settings(self._open)
 
-    def begin_session(self) -> None:
-        """Note that this process works on the run from now on."""
+    def begin_session(self, settings: Mapping[str, Any]) -> None:
+        """Note that this process works on the run from now on, with these settings as far as they may change."""
         versions = {"pyasmg": __version__, "numpy": np.__version__, "python": platform.python_version()}
-        row = (
-            time.time(),
-            0.0,
-            socket.gethostname(),
-            os.getpid(),
-            json.dumps(versions),
-            json.dumps(asdict(Counters())),
-        )
+        where = socket.gethostname(), os.getpid()
+        row = (time.time(), 0.0, *where, json.dumps(versions), json.dumps(asdict(Counters())))
+        budgets = [(name, json.dumps(value)) for name, value in settings.items() if name in BUDGETS]
 
         def work(connection: sqlite3.Connection) -> None:
+            connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", budgets)
             fields = "started, seconds, host, process, versions, counters"
-            self._session = connection.execute(
-                f"INSERT INTO sessions ({fields}) VALUES (?, ?, ?, ?, ?, ?)", row
-            ).lastrowid
+            statement = f"INSERT INTO sessions ({fields}) VALUES (?, ?, ?, ?, ?, ?)"
+            self._session = connection.execute(statement, row).lastrowid
 
         self._started = time.monotonic()
         self._write(work)
-
-    def update_settings(self, settings: Mapping[str, Any]) -> None:
-        """Replace settings that may change from session to session: the budgets."""
-        rows = [(name, json.dumps(value)) for name, value in settings.items()]
-        self._write(lambda connection: connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows))
 
     # ------------------------------------------------------------------------------------------- a run goes on
 
@@ -246,15 +237,23 @@ class RunStore:
             with contextlib.suppress(ValueError):
                 yield number, schema.state_from_bytes(blob)
 
+    def n_means(self, before: int) -> int:
+        """Return how many final means were evaluated before generation ``before``: the run was extended each time."""
+        statement = "SELECT count(*) FROM evaluations WHERE candidate = -1 AND generation < ?"
+        return int(self._open.execute(statement, (before,)).fetchone()[0])
+
     def spent(self) -> dict[str, float]:
-        """Return seconds, cost, and largest cost of an evaluation so far."""
+        """Return seconds and cost so far, and the most that one evaluation took of each."""
         seconds = self._open.execute("SELECT total(seconds) FROM sessions").fetchone()[0]
-        cost, largest = self._open.execute("SELECT total(cost), max(cost / attempts) FROM evaluations").fetchone()
-        return {"seconds": seconds, "cost": cost, "largest_cost": largest or 0.0}
+        statement = "SELECT total(cost), max(cost / attempts), max(seconds) FROM evaluations"
+        cost, largest, longest = self._open.execute(statement).fetchone()
+        return {"seconds": seconds, "cost": cost, "largest_cost": largest or 0.0, "longest": longest or 0.0}
 
     # ------------------------------------------------------------------------------------------- the file
 
     def _prepare(self) -> None:
+        """Go over to writing: a store that is only looked at stays as it is, byte by byte."""
+        self._writes = True
         try:
             self._open.execute("PRAGMA journal_mode = WAL").fetchone()
             self._open.execute("PRAGMA synchronous = NORMAL")
@@ -270,6 +269,8 @@ class RunStore:
 
     def _write(self, work: Callable[[sqlite3.Connection], Any], *, sync: bool = False) -> None:
         """Make one transaction of ``work``; when the disk is full, once more with the reserve given back to it."""
+        if not self._writes:
+            self._prepare()
         try:
             self._transaction(work, sync)
         except sqlite3.Error as error:
@@ -304,12 +305,20 @@ class RunStore:
             self._synced = time.monotonic()
             self._sync_cost = self._synced - start
 
+    def full(self) -> StoreError:
+        """Return the error that a run ends with when the disk was full."""
+        return StoreError(
+            f"the disk is full: {str(self.path)!r} holds everything that was evaluated, with the space that was kept "
+            "in reserve for it. Make room and run it again; it goes on from there."
+        )
+
     def close(self) -> None:
         """Close the file, as one that can be copied; may be called twice."""
         if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.execute("PRAGMA busy_timeout = 100")
-                self._connection.execute("PRAGMA journal_mode = DELETE")  # fails while somebody reads; does not matter
+            if self._writes:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("PRAGMA busy_timeout = 100")
+                    self._connection.execute("PRAGMA journal_mode = DELETE")  # not while somebody reads: no matter
             self._connection.close()
             self._connection = None
         self._lock.close()

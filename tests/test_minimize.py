@@ -133,13 +133,14 @@ def test_more_than_half_failing_stops_with_the_last_good_state():
             raise OSError("licence expired")
         return pair(x)
 
-    with pytest.raises(pyasmg.EvaluationError, match=r"10 of 10 .* generation 5: .*licence expired") as caught:
+    with pytest.raises(pyasmg.EvaluationError, match=r"6 of 10 .* generation 5: .*licence expired") as caught:
         pyasmg.minimize(fun, np.zeros(3), 1.0, max_evaluations=1000, popsize=10, seed=0)
     error = caught.value
     assert error.result.n_iterations == 5
     assert error.result.n_evaluations == 50
     assert not error.result.success
-    assert len(error.result.failures) == 10
+    assert len(error.result.failures) == 6
+    assert len(calls) == 56  # nothing is asked once the generation is lost
     assert error.result.history["mean"].shape == (5, 2)
     opt = pyasmg.ASMG.from_state_dict(error.state)
     opt.tell(pairs(opt.ask()))
@@ -165,7 +166,8 @@ def test_a_killed_worker_process_is_reported():
     ):
         pyasmg.minimize(dies, np.zeros(3), 1.0, max_evaluations=100, popsize=6, executor=executor)
     assert caught.value.result.n_iterations == 0
-    assert len(caught.value.result.failures) == 6
+    assert len(caught.value.result.failures) >= 1
+    assert caught.value.result.n_failed == 0
 
 
 def test_the_final_evaluation_may_fail():

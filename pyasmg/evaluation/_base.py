@@ -62,6 +62,9 @@ class Outcome:
         Seconds that must pass before.
     alone : bool
         Whether it should then be asked in a call of its own, because it may be what spoilt the batch.
+    fatal : bool
+        Whether the source itself is at its end (a broken pool, a refused key): nothing more is started, and this
+        candidate counts as not yet asked for.
     """
 
     job: Job
@@ -74,6 +77,7 @@ class Outcome:
     retry: bool = True
     retry_after: float = 0.0
     alone: bool = False
+    fatal: bool = False
 
 
 @dataclass
@@ -159,6 +163,9 @@ class Source(ABC):
 
     #: How often a candidate is asked for at most where the user does not say.
     default_attempts = 1
+
+    #: Whether candidates are made elsewhere, from ``points.search``, so that nobody need make them here.
+    rebuilds = False
 
     def __init__(self) -> None:
         self.counters = Counters()

@@ -122,12 +122,19 @@ class Driver:
             return f"the objective must give finite numbers; got {[float(value) for value in values[:8]]}."
         return ""
 
-    def evaluate(self, points: Points, known: Mapping[int, Record], candidates: Sequence[int]) -> _Generation:
+    def evaluate(
+        self,
+        points: Points,
+        known: Mapping[int, Record],
+        candidates: Sequence[int],
+        max_failed: int | None = None,
+    ) -> Generation:
         """Evaluate ``candidates`` as far as ``known`` does not hold their answers.
 
-        After Ctrl-C what has already come back is kept, then the interrupt is passed on.
+        Nothing more is started once more than ``max_failed`` of them have failed for good. After Ctrl-C what has
+        already come back is kept, then the interrupt is passed on.
         """
-        work = _Generation(self, points, known, candidates)
+        work = Generation(self, points, known, candidates, max_failed)
         try:
             work.run()
         except BaseException as error:
@@ -138,25 +145,39 @@ class Driver:
         return work
 
 
-class _Generation:
+class Generation:
     """The work on one generation."""
 
-    def __init__(self, driver: Driver, points: Points, known: Mapping[int, Record], candidates: Sequence[int]) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        points: Points,
+        known: Mapping[int, Record],
+        candidates: Sequence[int],
+        max_failed: int | None,
+    ) -> None:
         self.records: dict[int, Record] = {i: known[i] for i in candidates if i in known}
-        #: Why it was cut short: the name of a budget, or what the keeper said; else "".
+        #: Why it was cut short: the name of a budget, "failures", "source", or what the keeper said; else "".
         self.cut = ""
         self._driver, self._points = driver, points
+        self._n_candidates = len(candidates)
+        self._max_failed = len(candidates) if max_failed is None else max_failed
+        for record in self.records.values():
+            if record.values is not None:
+                driver.check(record.values)  # fixes m
         missing = [i for i in candidates if i not in known or known[i].open]
         self._fresh = deque(Job(i, self.records[i].attempts + 1 if i in self.records else 1) for i in missing)
         self._n_missing = len(missing)
         self._again: list[tuple[float, Job, bool]] = []  # heap: when, what, in a call of its own
         self._running: dict[Job, _Call] = {}
         self._n_calls = 0
+        self._n_failed = sum(bool(record.error) and not record.open for record in self.records.values())
 
     @property
     def complete(self) -> bool:
         """Whether every candidate has its answer."""
-        return not (self._fresh or self._again or self._running)
+        answered = sum(not record.open for record in self.records.values())
+        return answered == self._n_candidates
 
     def run(self) -> None:
         """Ask until all is answered, or a budget is spent."""
@@ -245,7 +266,13 @@ class _Generation:
             self.records[record.candidate] = record
             if record.error:
                 self._driver.n_failures += 1
-            if record.open:
+            if record.error and not record.open:
+                self._n_failed += 1
+                if self._n_failed > self._max_failed:
+                    self.cut = self.cut or "failures"
+            if outcome.fatal:
+                self.cut = "source"
+            elif record.open:
                 wait = self._driver.retry.delay(record.attempts, outcome.retry_after)
                 again = Job(record.candidate, record.attempts + 1)
                 heapq.heappush(self._again, (now + wait, again, outcome.alone))
@@ -261,7 +288,7 @@ class _Generation:
         cost = outcome.cost if outcome.cost is not None else driver.budget.price * outcome.billed
         driver.budget.charge(cost, elapsed)
         before = self.records.get(outcome.job.candidate)
-        again = bool(error) and outcome.retry and outcome.job.attempt < driver.attempts
+        again = bool(error) and (outcome.fatal or (outcome.retry and outcome.job.attempt < driver.attempts))
         return Record(
             candidate=outcome.job.candidate,
             values=None if error else values,

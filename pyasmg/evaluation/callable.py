@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
+import queue
+import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ..result import Failure
+from .._validate import number
+from ._base import FloatArray, Job, Outcome, Points, Source
 
-FloatArray = npt.NDArray[np.float64]
-
-_BATCH_BYTES = 2**26  # of candidates rebuilt at a time where the population is not stored
+Function = Callable[[Any], Any]
 
 
-class Evaluator:
-    """Evaluates populations with ``fun``; a failure costs its own row only.
+class CallableSource(Source):
+    """Evaluates with a Python callable; a failure costs its own row only.
 
     Parameters
     ----------
@@ -27,59 +32,145 @@ class Evaluator:
     executor : concurrent.futures.Executor, optional
         Where the calls run; at most two per worker are in flight, so that memory stays bounded.
     vectorized : bool
-        Whether ``fun`` takes (k, d).
+        Whether ``fun`` takes (k, d): all rows at once, or with an executor one share per worker.
+    timeout : float, optional
+        Seconds after which a call has failed. A call in Python cannot be ended from outside: it goes on, unseen, and
+        keeps its worker busy (without an executor: a thread of its own). An objective that hangs is better
+        run as a command, which is killed.
     """
 
     def __init__(
         self,
-        fun: Callable[[Any], Any],
+        fun: Function,
         *,
         executor: concurrent.futures.Executor | None = None,
         vectorized: bool = False,
-        n_objectives: int | None = None,
+        timeout: float | None = None,
     ) -> None:
+        super().__init__()
         self.fun = fun
         self.executor = executor
         self.vectorized = vectorized
-        self.n_objectives = n_objectives
-        self.failures: list[Failure] = []
+        self.timeout = None if timeout is None else number("timeout", timeout, low=0.0, strict=True)
+        self._name = callable_name(fun)
+        # What comes back: the call it belongs to, then (seconds, answer) or what was raised.
+        self._finished: queue.SimpleQueue[tuple[_Call, Any]] = queue.SimpleQueue()
+        self._calls: dict[int, _Call] = {}
 
-    def __call__(self, X: Sequence[npt.NDArray[Any]] | npt.NDArray[Any], generation: int) -> FloatArray:
-        """Return F of shape (len(X), m), NaN in the rows that failed; (len(X), 1) of NaN if m is not known yet."""
-        rows: list[FloatArray | None] = [None] * len(X)
-        for begin, end, answer in self._answers(X):
-            if isinstance(answer, BaseException):
-                trace = "".join(traceback.format_exception(answer))
-                reason = f"{type(answer).__name__}: {answer}"
-                for j in range(begin, end):
-                    self.failures.append(Failure(generation, j, reason, trace))
-                continue
+    @property
+    def name(self) -> str:
+        """Module and name of the function."""
+        return self._name
+
+    @property
+    def n_workers(self) -> int:
+        """Workers of the executor, 1 without."""
+        if self.executor is None:
+            return 1
+        for attribute in ("_max_workers", "num_workers"):  # the standard library's; mpi4py's
+            count = getattr(self.executor, attribute, None)
+            if isinstance(count, int) and count > 0:
+                return count
+        return os.cpu_count() or 1
+
+    @property
+    def n_slots(self) -> int:
+        """Two per worker, so that none waits; with a timeout one, so that its clock starts with the call."""
+        if self.executor is None:
+            return 1
+        return self.n_workers * (1 if self.timeout is not None else 2)
+
+    def batch_size(self, n_jobs: int) -> int:
+        """Return 1, or an equal share for each worker where ``vectorized``."""
+        return -(-n_jobs // self.n_workers) if self.vectorized else 1
+
+    def start(self, points: Points, jobs: Sequence[Job]) -> None:
+        """Call ``fun``, or hand it to the executor."""
+        argument = points.rows(jobs) if self.vectorized else points.get(jobs[0].candidate)
+        call = _Call(tuple(jobs), time.monotonic())
+        self._calls[id(call)] = call
+        self.counters.requests += 1
+        if self.executor is not None:
             try:
-                values = self._split(answer, end - begin)
-            except (TypeError, ValueError) as error:
-                for j in range(begin, end):
-                    self.failures.append(Failure(generation, j, str(error)))
-                continue
-            for j, value in zip(range(begin, end), values, strict=True):
-                rows[j] = self._accept(value, generation, j)
-        F = np.full((len(X), self.n_objectives or 1), np.nan)
-        for j, row in enumerate(rows):
-            if row is not None:
-                F[j] = row
-        return F
-
-    def _accept(self, value: FloatArray, generation: int, row: int) -> FloatArray | None:
-        """Check one candidate's values; the first good ones set m."""
-        if self.n_objectives is None and np.isfinite(value).all():
-            self.n_objectives = value.size
-        if self.n_objectives is not None and value.size != self.n_objectives:
-            reason = f"`fun` must return {self.n_objectives} numbers; got {value.size}."
-        elif not np.isfinite(value).all():
-            reason = f"`fun` must return finite numbers; got {[float(v) for v in value[:8]]}."
+                call.future = self.executor.submit(_timed, self.fun, argument)
+            except RuntimeError as error:  # broken, or shut down
+                call.fatal = True
+                self._finished.put((call, error))
+            else:
+                call.future.add_done_callback(partial(self._done, call))
+        elif self.timeout is not None:
+            threading.Thread(target=self._call, args=(call, argument), daemon=True).start()
         else:
-            return value
-        self.failures.append(Failure(generation, row, reason))
-        return None
+            self._call(call, argument)
+
+    def _call(self, call: _Call, argument: Any) -> None:
+        try:
+            answer = _timed(self.fun, argument)
+        except Exception as error:
+            self._finished.put((call, error))
+        else:
+            self._finished.put((call, answer))
+
+    def _done(self, call: _Call, future: concurrent.futures.Future[Any]) -> None:
+        if not future.cancelled():
+            error = future.exception()
+            call.fatal = isinstance(error, concurrent.futures.BrokenExecutor)
+            self._finished.put((call, future.result() if error is None else error))
+
+    def poll(self, timeout: float | None) -> list[Outcome]:
+        """Wait for calls to come back."""
+        outcomes: list[Outcome] = []
+        end = None if timeout is None else time.monotonic() + timeout
+        while not outcomes:
+            first_deadline = self._first_deadline()
+            ends = [moment for moment in (end, first_deadline) if moment is not None]
+            wait = max(0.0, min(ends) - time.monotonic()) if ends else None
+            try:
+                call, answer = self._finished.get(timeout=wait)
+            except queue.Empty:
+                outcomes += self._expired()
+                if end is not None and time.monotonic() >= end:
+                    break
+                continue
+            outcomes += self._outcomes(call, answer)
+            while not self._finished.empty():
+                outcomes += self._outcomes(*self._finished.get())
+        return outcomes
+
+    def _first_deadline(self) -> float | None:
+        if self.timeout is None or not self._calls:
+            return None
+        return min(call.started for call in self._calls.values()) + self.timeout
+
+    def _expired(self) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        now = time.monotonic()
+        for call in list(self._calls.values()):
+            if self.timeout is not None and now - call.started >= self.timeout:
+                del self._calls[id(call)]
+                if call.future is not None:
+                    call.future.cancel()
+                self.counters.unknown += len(call.jobs)
+                reason = f"no answer within {self.timeout:g} s"
+                outcomes += [Outcome(job, error=reason, seconds=now - call.started) for job in call.jobs]
+        return outcomes
+
+    def _outcomes(self, call: _Call, answer: Any) -> list[Outcome]:
+        """Split what one call brought into one outcome per candidate."""
+        if self._calls.pop(id(call), None) is None:
+            return []  # given up before
+        self.counters.evaluations += len(call.jobs)
+        if isinstance(answer, BaseException):
+            reason = f"{type(answer).__name__}: {answer}"
+            trace = "".join(traceback.format_exception(type(answer), answer, answer.__traceback__))
+            return [Outcome(job, error=reason, traceback=trace, fatal=call.fatal) for job in call.jobs]
+        seconds, value = answer
+        try:
+            rows = self._split(value, len(call.jobs))
+        except (TypeError, ValueError) as error:
+            return [Outcome(job, error=str(error), seconds=seconds) for job in call.jobs]
+        share = seconds / len(call.jobs)
+        return [Outcome(job, values=row, seconds=share) for job, row in zip(call.jobs, rows, strict=True)]
 
     def _split(self, answer: Any, count: int) -> list[FloatArray]:
         array = np.asarray(answer)
@@ -95,59 +186,36 @@ class Evaluator:
             raise ValueError(f"`fun` must return shape ({count}, m); got shape {array.shape}.")
         return list(array.astype(np.float64))
 
-    def _answers(self, X: Any) -> Iterator[tuple[int, int, Any]]:
-        """Yield (first row, last row + 1, answer or exception) in any order."""
-        pieces = self._pieces(X)
-        if self.executor is None:
-            for begin, end in pieces:
-                yield begin, end, _call(self.fun, self._argument(X, begin, end))
-            return
-        workers = max(1, int(getattr(self.executor, "_max_workers", 1) or 1))
-        pending: dict[concurrent.futures.Future[Any], tuple[int, int]] = {}
-        waiting = iter(pieces)
-        try:
-            while True:
-                while len(pending) < 2 * workers:
-                    piece = next(waiting, None)
-                    if piece is None:
-                        break
-                    try:
-                        future = self.executor.submit(self.fun, self._argument(X, *piece))
-                    except RuntimeError as error:  # broken, or shut down
-                        yield (*piece, error)
-                        continue
-                    pending[future] = piece
-                if not pending:
-                    return
-                done, _ = concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED)
-                for future in done:
-                    piece = pending.pop(future)
-                    failure = future.exception()
-                    yield (*piece, future.result() if failure is None else failure)
-        finally:
-            for future in pending:
-                future.cancel()
-
-    def _argument(self, X: Any, begin: int, end: int) -> npt.NDArray[Any]:
-        argument: npt.NDArray[Any] = X[begin:end] if self.vectorized else X[begin]
-        return argument
-
-    def _pieces(self, X: Any) -> list[tuple[int, int]]:
-        """Cut the rows into calls: one each, or, vectorised, one per worker and within the memory of a batch."""
-        n = len(X)
-        if not self.vectorized:
-            return [(j, j + 1) for j in range(n)]
-        count = 1
-        if self.executor is not None:
-            count = min(n, max(1, int(getattr(self.executor, "_max_workers", 1) or 1)))
-        if not isinstance(X, np.ndarray):
-            count = max(count, -(-n * X.shape[1] * 8 // _BATCH_BYTES))
-        count = min(count, n)
-        return [(n * i // count, n * (i + 1) // count) for i in range(count)]
+    def cancel(self) -> None:
+        """Cancel what has not begun; the answers of the rest are not waited for."""
+        for call in self._calls.values():
+            if call.future is not None:
+                call.future.cancel()
+        self._calls.clear()
 
 
-def _call(fun: Callable[[Any], Any], argument: Any) -> Any:
-    try:
-        return fun(argument)
-    except Exception as error:
-        return error
+class _Call:
+    def __init__(self, jobs: tuple[Job, ...], started: float) -> None:
+        self.jobs = jobs
+        self.started = started
+        self.future: concurrent.futures.Future[Any] | None = None
+        self.fatal = False
+
+
+def _timed(fun: Function, argument: Any) -> tuple[float, Any]:
+    start = time.perf_counter()
+    value = fun(argument)
+    return time.perf_counter() - start, value
+
+
+def callable_name(fun: Any) -> str:
+    """Return ``module:name`` of a function; what runs as a script goes by its file's name, as when it is imported."""
+    while isinstance(fun, partial):
+        fun = fun.func
+    if not hasattr(fun, "__qualname__"):
+        fun = type(fun)
+    module = getattr(fun, "__module__", None) or ""
+    if module == "__main__":
+        file = getattr(sys.modules.get("__main__"), "__file__", None)
+        module = Path(file).stem if file else module
+    return f"{module}:{fun.__qualname__}"
