@@ -158,7 +158,7 @@ class Child:
         """Return the end of standard error: its last line, and all that was kept."""
         lines = self._tail.decode("utf-8", "backslashreplace").splitlines()[-_TAIL_LINES:]
         spoken = [line for line in lines if line.strip()]
-        return one_line(spoken[-1]) if spoken else "", printable("\n".join(lines))
+        return one_line(spoken[-1], end=True) if spoken else "", printable("\n".join(lines))
 
     @staticmethod
     def _read(descriptor: int) -> bytes | None:

@@ -96,7 +96,7 @@ def _float(value: float) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _is_number(value: Any) -> bool:
@@ -108,10 +108,13 @@ def printable(text: str, keep: str = "\n\t") -> str:
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
-def one_line(text: str, limit: int = _LONGEST_QUOTE) -> str:
-    """Return foreign text as one line of at most about ``limit`` printable characters."""
-    words = printable(" ".join(text[: 8 * limit].split()), keep="")
-    return words if len(words) <= limit else f"{words[:limit]}..."
+def one_line(text: str, limit: int = _LONGEST_QUOTE, *, end: bool = False) -> str:
+    """Return foreign text, or its end, as one line of at most about ``limit`` printable characters."""
+    near = text[-8 * limit :] if end else text[: 8 * limit]
+    words = printable(" ".join(near.split()), keep="")
+    if len(words) <= limit:
+        return words
+    return f"...{words[-limit:]}" if end else f"{words[:limit]}..."
 
 
 def quote(text: bytes | str, limit: int = _LONGEST_QUOTE) -> str:
