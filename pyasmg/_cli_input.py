@@ -16,11 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from .evaluation.callable import callable_name
+
 DEFAULT_OUTPUT = "pyasmg-result.json"
 
 _RENAMED = {
     "n_threads": "--threads",
     "n_seeds": "--seeds",
+    "concurrency": "--workers",
     "bounds": "--bounds-low and --bounds-high",
     "bounds.low": "--bounds-low",
     "bounds.high": "--bounds-high",
@@ -40,7 +43,7 @@ def in_options(error: Exception) -> OptionError:
     return OptionError(re.sub(r"`([a-z][\w.]*)`", option, str(error)))
 
 
-def number_option(kind: type[int] | type[float], text: str, *names: str) -> Any:
+def number_option(kind: type[int] | type[float], text: str, *names: str, panel: str | None = None) -> Any:
     """Declare an option that takes one number; the error says what came, which typer's own does not."""
     word = "an integer" if kind is int else "a number"
 
@@ -50,7 +53,7 @@ def number_option(kind: type[int] | type[float], text: str, *names: str) -> Any:
         except ValueError:
             raise typer.BadParameter(f"must be {word}; got {value!r}.") from None
 
-    return typer.Option(*names, parser=parse, metavar=word.split()[1].upper(), help=text)
+    return typer.Option(*names, parser=parse, metavar=word.split()[1].upper(), help=text, rich_help_panel=panel)
 
 
 def numbers(option: str, text: str, key: str | None = None) -> float | list[float] | npt.NDArray[Any]:
@@ -145,6 +148,8 @@ class RemoteObjective:
 
     def __init__(self, target: str) -> None:
         self.target = target
+        # In a store it goes by the name of the function, wherever that runs.
+        self.__module__, _, self.__qualname__ = callable_name(load_objective(target)).partition(":")
 
     def __call__(self, x: Any) -> Any:
         return load_objective(self.target)(x)
