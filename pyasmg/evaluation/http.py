@@ -285,6 +285,7 @@ class HTTP(Source):
                     except TooLargeError as failed:
                         if end - begin > 1:
                             self._server_limit = (end - begin) // 2
+                            self.refused += end - begin
                             continue
                         outcomes = self._failed(jobs[begin:end], failed)
                     except CallError as failed:
@@ -302,7 +303,7 @@ class HTTP(Source):
         """Do what the protocol needs once; calls that come meanwhile wait for the same attempt."""
         if self._prepared:
             return
-        if session.preparation is None:
+        if session.preparation is None or session.preparation.done():  # done: failed, or cancelled
             session.preparation = asyncio.ensure_future(self._protocol.prepare(lambda url: self._get(session, url)))
         task = session.preparation
         try:
@@ -311,9 +312,6 @@ class HTTP(Source):
             raise CallError(str(error), "unsent", retry=False) from None
         except GarbledError as error:
             raise CallError(f"the model's metadata: {error}", "unsent") from None
-        finally:
-            if session.preparation is task and task.done():
-                session.preparation = None
         self._prepared = True
 
     async def _get(self, session: Session, url: str) -> bytes:

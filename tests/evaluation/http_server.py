@@ -6,7 +6,7 @@ The first line on standard output is the port. The server lives until its standa
 outlives whoever started it (``ServerProcess`` does that from Python). It answers
 
 - ``POST /`` (any path outside of /v2): plain JSON;
-- ``GET /v2/models/NAME`` and ``POST /v2/models/NAME/infer`` for the models ``quadratic`` (FP64), ``quadratic32`` (FP32),
+- ``GET /v2/models/NAME``, ``POST /v2/models/NAME/infer`` for the models ``quadratic`` (FP64), ``quadratic32`` (FP32),
   ``quadratic_json`` (FP64, answers in JSON even where binary is asked for), each with a UINT8 status;
 - ``GET /log``: ``{"requests": [...], "max_active": n}``; a request for evaluations is logged, with the number of its
   rows, of those evaluated, and what was done, as soon as it was read completely, before it is answered;
