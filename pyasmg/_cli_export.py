@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from ._cli_input import OptionError
 from ._store_read import RunReader
-from .report import open_run
+from .report import reading
 
 
 class OutputError(Exception):
@@ -23,7 +23,7 @@ def export_csv(path: Path, target: str, what: str) -> None:
     """Write one table of a run: the whole file or none; ``-`` is standard output."""
     _check_target(path, target)
     rows = {"evaluations": _evaluations, "generations": _generations}[what]
-    with open_run(path) as reader, _output(target) as file:
+    with reading(path), RunReader(path) as reader, _output(target) as file:
         writer = csv.writer(file, lineterminator="\n")
         table = rows(reader)
         while True:

@@ -33,21 +33,23 @@ def _show(
     generations: Annotated[int, number_option(int, "How many generations to list: the last ones.")] = 10,
 ) -> int:
     """Show a stored run, finished or not: settings, progress, weights, failures by reason, cost."""
-    from .report import open_run, summarize
+    from .report import read_run
 
     if generations < 0:
         raise OptionError(f"--generations must be an integer >= 0; got {generations}.")
 
     def work() -> None:
-        with open_run(store) as reader:
-            run = summarize(reader, n_generations=generations)
+        run = read_run(store, n_generations=generations)
         if as_json:
             lines = [f'"{key}": {json.dumps(value, allow_nan=False)}' for key, value in run.items()]
-            print("{\n" + ",\n".join(lines) + "\n}")
+            _write("{\n" + ",\n".join(lines) + "\n}\n")
             return
         from ._cli_show import console, run_tables
 
-        console().print(run_tables(run))
+        screen = console()
+        with screen.capture() as tables:  # rich would deal with a closed pipe in its own way
+            screen.print(run_tables(run))
+        _write(tables.get())
 
     return _careful(work)
 
@@ -87,6 +89,13 @@ def _watch(
     return _careful(lambda: watch(Path(store), interval, once=once))
 
 
+def _write(text: str) -> None:
+    """Print it all, or raise: with PYTHONUNBUFFERED, ``sys.stdout`` drops what a pipe does not take at once."""
+    encoding = sys.stdout.encoding
+    with open(sys.stdout.fileno(), "w", encoding=encoding, errors="backslashreplace", closefd=False) as file:
+        file.write(text)
+
+
 def _careful(work: Callable[[], None]) -> int:
     """Do it, and put what goes wrong into one line."""
     from ._store_lock import StoreError
@@ -94,6 +103,8 @@ def _careful(work: Callable[[], None]) -> int:
     try:
         work()
         sys.stdout.flush()
+    except KeyboardInterrupt:  # the usual way to leave `watch`: nothing to complain about
+        return 130
     except BrokenPipeError:  # `| head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         return _CLOSED_PIPE

@@ -22,8 +22,8 @@ from ._cli_show import (
     totals_table,
 )
 from ._store_lock import StoreError
-from ._store_read import check, connect
-from .report import open_run, summarize
+from ._store_read import RunReader, check, connect
+from .report import reading, summarize
 
 _PATIENCE = 5  # readings in a row that may fail for a reason that passes
 _SHARE = 10  # of the time at most one part in so many is spent reading
@@ -79,7 +79,7 @@ def _has_run(path: Path) -> bool:
 
 def _read(path: Path, n_seen: int) -> dict[str, Any]:
     """Return the run with the generations that were not seen yet, and with as many as a terminal shows."""
-    with open_run(path) as reader:
+    with reading(path), RunReader(path) as reader:
         n_new = len(reader.generations(n_seen)) if n_seen else 0
         return summarize(reader, n_generations=max(n_new, _N_SHOWN))
 

@@ -15,39 +15,31 @@ from ._store_holder import is_held
 from ._store_lock import StoreError
 from ._store_read import RunReader
 
-__all__ = ["open_run", "summarize"]
+__all__ = ["read_run", "summarize"]
 
 _COUNTERS = ("requests", "evaluations", "retries", "unknown")
 _DAMAGE = (sqlite3.Error, OSError, ValueError, TypeError, LookupError, AttributeError)  # of reading nonsense
 
 
-@contextlib.contextmanager
-def open_run(path: str | os.PathLike[str]) -> Iterator[RunReader]:
-    """Open a run store for reading, also while another process writes it.
-
-    Whatever goes wrong while it is read becomes a :class:`StoreError`.
+def read_run(path: str | os.PathLike[str], *, n_generations: int | None = None) -> dict[str, Any]:
+    """Return what is known of a stored run, also while another process writes it; see :func:`summarize`.
 
     Parameters
     ----------
     path : path-like
-        The file.
-
-    Yields
-    ------
-    RunReader
-        Closed at the end of the ``with`` block. The file is never changed.
+        The file; it is never changed.
+    n_generations : int, optional
+        How many generations to list, the last ones; default: all.
 
     Raises
     ------
     StoreError
         It is missing, no run store, damaged, locked, or holds no run yet.
     """
-    try:
-        with RunReader(path) as reader:
-            yield reader
-    except _DAMAGE as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise StoreError(f"{os.fspath(path)!r} cannot be read: {reason}. It was left as it is.") from error
+    with reading(path):
+        reader = RunReader(path)
+    with reader:
+        return summarize(reader, n_generations=n_generations)
 
 
 def summarize(reader: RunReader, *, n_generations: int | None = None) -> dict[str, Any]:
@@ -56,7 +48,7 @@ def summarize(reader: RunReader, *, n_generations: int | None = None) -> dict[st
     Parameters
     ----------
     reader : RunReader
-        See :func:`open_run`.
+        See :class:`pyasmg.store.RunReader`.
     n_generations : int, optional
         How many generations to list, the last ones; default: all.
 
@@ -71,11 +63,28 @@ def summarize(reader: RunReader, *, n_generations: int | None = None) -> dict[st
 
     Raises
     ------
-    StoreError, sqlite3.Error, ValueError
-        The file cannot be read; within :func:`open_run` always StoreError.
+    StoreError
+        The file cannot be read.
+    ValueError
+        ``n_generations`` is negative.
     """
     if n_generations is not None and n_generations < 0:
         raise ValueError(f"`n_generations` must be >= 0; got {n_generations}.")
+    with reading(reader.path):
+        return _summarize(reader, n_generations)
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into a StoreError."""
+    try:
+        yield
+    except _DAMAGE as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise StoreError(f"{os.fspath(path)!r} cannot be read: {reason}. It was left as it is.") from error
+
+
+def _summarize(reader: RunReader, n_generations: int | None) -> dict[str, Any]:
     held = is_held(reader.path)
     sessions = reader.sessions()
     held = held or is_held(reader.path)  # it may have begun between the two
