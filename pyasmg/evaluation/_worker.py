@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from ._json_lines import Answer, ProtocolError, quote, read_answer
 
 _log = logging.getLogger("pyasmg.evaluation")
 
+PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  #: the machine's fault, not the command's
 _TICK = 0.25  # seconds between looks whether a busy child is alive, where no end of its output tells it
 _LAST_WORDS = 0.2  # seconds that a child without output has to exit before it is killed
 _YOUNG = 1.0  # a child that ends within this time without any answer is started again a little later,
@@ -148,7 +150,9 @@ class Worker:
             self.child = self._launch()
         except OSError as error:
             self._pause()
-            self._fail(f"the command could not be started: {error.strerror or error}")
+            what = f" {error.filename!r}" if error.filename else ""
+            reason = f"the command could not be started: {error.strerror or error}{what}"
+            self._fail(reason, fatal=error.errno not in PASSING)
             return
         self._send()
 
@@ -279,7 +283,7 @@ class Worker:
         self._fail(reason)
         self._drop()
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, *, fatal: bool = False) -> None:
         """Report that there is no answer."""
         call, child = self.call, self.child
         if call is None:
@@ -287,7 +291,9 @@ class Worker:
         self._counters.unknown += call.sent
         details = "" if child is None else child.last_words()[1]
         seconds = time.monotonic() - call.began
-        self._outcomes.append(Outcome(call.job, error=reason, traceback=details, seconds=seconds, billed=call.sent))
+        self._outcomes.append(
+            Outcome(call.job, error=reason, traceback=details, seconds=seconds, billed=call.sent, fatal=fatal)
+        )
         self.call = None
 
     def _drop(self) -> None:

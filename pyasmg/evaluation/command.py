@@ -17,11 +17,10 @@ from .._validate import describe, integer, number
 from ._base import Job, Outcome, Points, Source
 from ._child import Child
 from ._json_lines import request_line
-from ._worker import Call, Worker
+from ._worker import PASSING, Call, Worker
 
 _FAREWELL = 2.0  # seconds that children have to exit by themselves in `close`
 _LONGEST_WAIT = 3600.0  # seconds of one system call
-_PASSING = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # the machine's fault, not the command's
 
 
 class Command(Source):
@@ -131,7 +130,7 @@ class Command(Source):
         try:
             return self._launch()
         except OSError as error:
-            if error.errno in _PASSING:
+            if error.errno in PASSING:
                 return None
             hint = " (does the script begin with #!?)" if error.errno == errno.ENOEXEC else ""
             what = f" {error.filename!r}" if error.filename else ""
@@ -145,10 +144,10 @@ class Command(Source):
             worker.excuse(self._left, now)
         try:
             while True:
-                self._exchange(0.0 if self._outcomes else end - time.monotonic())
-                if self._outcomes or time.monotonic() >= end:
-                    break
-                if timeout is None and all(worker.call is None for worker in self._workers):
+                running = any(worker.call is not None for worker in self._workers)
+                at_once = self._outcomes or (timeout is None and not running)
+                self._exchange(0.0 if at_once else end - time.monotonic())
+                if at_once or self._outcomes or time.monotonic() >= end:
                     break
         finally:
             self._left = time.monotonic()
