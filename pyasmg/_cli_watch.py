@@ -135,7 +135,9 @@ class _Lines:
                 print(generation_line(row, run), flush=True)
         self._n_seen = n_told
         if run["state"] == "ended":
-            print(clean(state_words(run)), totals_line(run), sep="\n", flush=True)
+            if self._said != "ended":  # its process may need a moment to leave
+                print(clean(state_words(run)), totals_line(run), sep="\n", flush=True)
+            self._said = "ended"
         elif run["state"] == "running":
             self._said = ""
         else:

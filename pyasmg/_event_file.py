@@ -50,7 +50,12 @@ class EventFile:
         # TensorBoard reads the files of a folder in the order of their names.
         name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
         self.path = folder / name
-        self._append(_field(3, b"brain.Event:2"), now, 0)
+        self._size = 0  # of the records that are whole
+        try:
+            self._append(_field(3, b"brain.Event:2"), now, 0)
+        except OSError:
+            self.path.unlink(missing_ok=True)
+            raise
 
     def add(self, scalars: Mapping[str, float], step: int) -> None:
         """Append the scalars of one step."""
@@ -62,9 +67,14 @@ class EventFile:
         length = struct.pack("<Q", len(event))
         record = length + _masked_crc(length) + event + _masked_crc(event)
         with self.path.open("ab", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > self._size:  # a record was cut off, and nothing is read behind it
+                file.truncate(self._size)
+            self._size = min(size, self._size)
             written = file.write(record)
         if written != len(record):
             raise OSError(f"only {written} of {len(record)} bytes could be written")
+        self._size += len(record)
 
 
 def _field(number: int, content: bytes) -> bytes:

@@ -128,8 +128,8 @@ class TensorBoard:
         self._writer: Any = None
         self._warned = False
         if isinstance(folder, (str, os.PathLike)):
-            self._folder = Path(folder).absolute()
-            self._file, self._where = EventFile(self._folder), str(self._folder)
+            self._file = EventFile(Path(folder).absolute())
+            self._where = str(folder)
         elif callable(getattr(folder, "add_scalar", None)):
             self._writer, self._where = folder, type(folder).__name__
         else:
@@ -139,14 +139,11 @@ class TensorBoard:
         """Log the generation just told."""
         scalars, step = _scalars(_state(opt)), opt.n_evaluations
         try:
-            if self._writer is not None:
+            if self._file is not None:
+                self._file.add(scalars, step)
+            else:
                 self._hand_over(scalars, step)
-                return
-            if self._file is None:
-                self._file = EventFile(self._folder)
-            self._file.add(scalars, step)
         except OSError as error:
-            self._file = None  # nothing is read behind a record that was cut off: go on in a new file
             self._warned = _warn(self, self._where, error, self._warned)
 
     def _hand_over(self, scalars: dict[str, float], step: int) -> None:

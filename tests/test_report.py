@@ -45,7 +45,9 @@ def minimize(path, fun=objective, max_evaluations=61, **options):
 
 
 def environment():
-    return {**os.environ, "PYTHONPATH": str(Path(pyasmg.__file__).parents[1])}
+    """Return an environment in which the same pyasmg is imported from any folder, and these tests."""
+    folders = Path(pyasmg.__file__).parents[1], Path(__file__).parents[1]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
 def in_another_process(path, seconds=0.0, max_evaluations=61):
