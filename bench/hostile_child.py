@@ -196,6 +196,8 @@ WRONG: dict[str, Step] = {
     "closing_words": then(flood(2, b"\x1b[31m\xff" * 10, 10**5), leave(6, b"\x1b[0mlast\n")),
 }
 
+SLOW = {"drip", "random_unfinished", "drip_for_ever", "stopped", "hang", "hang_together", "close_stdin"}
+SLOW |= {"stderr_for_ever", "blank_for_ever"}
 BEHAVIOURS = {**RIGHT, **OTHER, **WRONG}
 
 
@@ -254,7 +256,8 @@ def main() -> None:
         request = json.loads(text)
         if fuzz:
             group = chance.choices([RIGHT, OTHER, WRONG], [0.6, 0.1, 0.3])[0]
-            group[chance.choice(sorted(group))](request)
+            names = sorted(group)
+            group[chance.choices(names, [0.3 if name in SLOW else 1.0 for name in names])[0]](request)
         else:
             misbehave = request["x"][0] < 0 and behaviour in BEHAVIOURS
             BEHAVIOURS[behaviour if misbehave else "right"](request)

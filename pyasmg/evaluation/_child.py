@@ -188,7 +188,7 @@ class Child:
         self._streams[0].close()
 
     def how_it_ended(self, patience: float) -> str:
-        """End it, but give it ``patience`` seconds to do so itself; return in words what became of it."""
+        """End it, but give it ``patience`` seconds to do so itself; return in words how it did, "" if it did not."""
         deadline = time.monotonic() + patience
         while not (exited := self.has_exited()) and time.monotonic() < deadline:
             self.drain_stderr()
@@ -198,7 +198,7 @@ class Child:
         self._close()
         status = self._process.returncode
         if not exited or status is None:
-            return "closed its standard output"
+            return ""
         if status < 0:
             return f"was killed by {_signal_name(-status)}"
         shell = f" (128 + {_signal_name(status - 128)})" if 128 < status < 128 + 32 else ""

@@ -75,6 +75,7 @@ class Worker:
         self._counters, self._outcomes = counters, outcomes
         self._n_early_ends = 0  # in a row
         self._not_before = 0.0
+        self._has_warned = False
 
     # ------------------------------------------------------------------------------------------------------- work
 
@@ -238,7 +239,9 @@ class Worker:
     def _fault(self, reason: str) -> None:
         """End a child that does not keep to the protocol: it may be out of step."""
         if self.call is None:
-            _log.warning("a command is restarted: %s", reason)
+            level = logging.DEBUG if self._has_warned else logging.WARNING
+            _log.log(level, "the command is restarted after an answer: %s", reason)
+            self._has_warned = True
         else:
             self._fail(f"{reason}; the command was restarted")
         self._drop()
@@ -256,7 +259,7 @@ class Worker:
         self._fail(reason)
         self._drop()
 
-    def _gone(self, what: str = "") -> None:
+    def _gone(self, what: str = "closed its standard output") -> None:
         """See to a child that has ended, or closed a pipe."""
         child, call = self.child, self.call
         if child is None:
@@ -272,7 +275,7 @@ class Worker:
                 self._drop()
                 return
         end = child.how_it_ended(_LAST_WORDS)
-        reason = f"the command {what or end} before it answered"
+        reason = f"the command {end or what} before it answered"
         if end == "exited with status 0":
             reason += " (it must go on until its input ends)"
         if unfinished.strip():

@@ -35,10 +35,10 @@ class Command(Source):
     it fails. ``NaN`` and ``Infinity`` are read as numbers.
 
     A child that dies, is late, or writes anything else fails the candidate that it works on, and another takes its
-    place. Children run in sessions of their own: Ctrl-C does not reach them, and what they have started themselves is
-    killed with them. None outlives this process, except that after SIGKILL of this process a child goes on until it
-    looks at its input or output. Not to be used by several threads at once; a forked copy of the process starts its
-    own children.
+    place. Children run in sessions of their own: Ctrl-C does not reach them, and what they have started themselves (and
+    not sent into another session) is killed with them. None outlives this process, except that after SIGKILL of this
+    process a child goes on until it looks at its input or output. Not to be used by several threads at once; a forked
+    copy of the process starts its own children.
 
     Parameters
     ----------

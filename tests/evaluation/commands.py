@@ -1,53 +1,36 @@
 """What the tests of commands share: the hostile child, and a look at processes and descriptors."""
 
-import gc
 import os
-import subprocess
-import sys
 import time
-import uuid
 from pathlib import Path
 
 import numpy as np
 
+from bench import hostile_child
+from bench.processes import HOSTILE, descriptors, hostile, new_token, pids
 from pyasmg.evaluation._base import Job, Points
 
 ROOT = Path(__file__).parents[2]
-HOSTILE = str(ROOT / "bench" / "hostile_child.py")
 
-
-def hostile(behaviour, *arguments):
-    return [sys.executable, "-S", HOSTILE, behaviour, *map(str, arguments)]
+__all__ = [
+    "HOSTILE",
+    "ROOT",
+    "ask",
+    "assert_gone",
+    "assert_reaped",
+    "descriptors",
+    "hostile",
+    "new_token",
+    "pids",
+    "right",
+    "rows",
+    "wait_until",
+]
 
 
 def right(x):
     """The answer of a hostile child that is not in the mood."""
-    from bench.hostile_child import right
-
-    return right(x.tolist())
-
-
-def new_token():
-    return f"token-{uuid.uuid4().hex}"
-
-
-def pids(token):
-    """Processes that have the token among their arguments; zombies have none any more."""
-    if os.path.isdir("/proc/self"):
-        found = []
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                try:
-                    arguments = Path("/proc", entry, "cmdline").read_bytes()
-                except OSError:  # ended meanwhile
-                    continue
-                if token.encode() in arguments.split(b"\0"):
-                    found.append(int(entry))
-        return found
-    lines = subprocess.run(
-        ["ps", "-A", "-ww", "-o", "pid=,command="], capture_output=True, text=True, check=True
-    ).stdout
-    return [int(line.split()[0]) for line in lines.splitlines() if token in line.split()]
+    return hostile_child.right(x.tolist())
 
 
 def wait_until(condition, seconds=20.0):
@@ -68,11 +51,6 @@ def assert_reaped(pid):
     except ChildProcessError:
         return
     raise AssertionError(f"process {pid} was {'not reaped' if found else 'still running'}")
-
-
-def descriptors():
-    gc.collect()
-    return len(os.listdir("/dev/fd"))
 
 
 def rows(*first, d=3):

@@ -313,10 +313,11 @@ def asker(body, token, **options):
     """Another Python that asks; what ``body`` says can be read from it. Its arguments do not show the token."""
     program = ASKER.format(hostile=HOSTILE) + textwrap.dedent(body)
     starter = f"import sys; sys.argv = ['-c', {token!r}]\n{program}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", starter], env=environment, stdout=subprocess.PIPE, text=True, **options
-    )
+    # One thread, because Python warns of a fork beside others.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "error", "-c", starter]
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, env=environment, **pipe, **options)
 
 
 def test_normal_exit_leaves_nobody(token):
@@ -327,13 +328,15 @@ def test_normal_exit_leaves_nobody(token):
     start(busy, -1, -1); busy.poll(0.5)
     """
     with asker(body, token) as process:
-        assert process.wait(60) == 0
+        assert process.communicate(timeout=60) == ("", None)
+        assert process.returncode == 0
     assert_gone(token)
 
 
 def test_an_exception_leaves_nobody(token):
     with asker("busy = Command(command('hang'))\nstart(busy, -1)\nraise SystemExit(5)", token) as process:
-        assert process.wait(60) == 5
+        assert process.communicate(timeout=60) == ("", None)
+        assert process.returncode == 5
     assert_gone(token)
 
 
@@ -428,3 +431,12 @@ for line in sys.stdin:
     assert out == "interrupted\n1\n"
     assert not mark.exists()
     assert_gone(token)
+
+
+def test_fuzz():
+    """Three seconds of everything at once; 60 by hand."""
+    command = [sys.executable, "-m", "bench.fuzz_command", "--seconds=3", "--seed=7"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert answer.stderr == ""
+    assert "right values" in answer.stdout
