@@ -11,7 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ._base import Job
-from ._http_protocol import GarbledError, Message, Protocol, Row, brief, good_row, is_number, parse_json, quoted
+from ._http_protocol import (
+    GarbledError,
+    Message,
+    Protocol,
+    Row,
+    brief,
+    check_echo,
+    good_row,
+    is_number,
+    parse_json,
+    quoted,
+)
 from ._http_text import one_line
 
 
@@ -27,16 +38,17 @@ class PlainJSON(Protocol):
 
     def encode(self, rows: Sequence[bytes], generation: int, jobs: Sequence[Job]) -> Message:
         """Put rows together."""
-        rest = json.dumps({"generation": generation, "candidates": [job.candidate for job in jobs]})
+        echo = {"generation": generation, "candidates": [job.candidate for job in jobs]}
         parts: list[bytes] = [b'{"x":[']
         for i, row in enumerate(rows):
             parts += [b",", row] if i else [row]
-        parts.append(b"]," + rest[1:].encode())
-        return Message(self.url, parts, {"Content-Type": "application/json", "Accept": "application/json"})
+        parts.append(b"]," + json.dumps(echo)[1:].encode())
+        return Message(self.url, parts, {"Content-Type": "application/json", "Accept": "application/json"}, echo)
 
-    def decode(self, headers: Mapping[str, str], body: bytes, n_rows: int) -> list[Row]:
+    def decode(self, headers: Mapping[str, str], body: bytes, n_rows: int, echo: Mapping[str, Any]) -> list[Row]:
         """Read the rows; what is wrong with one row costs only that row."""
         answer = parse_json(body)
+        check_echo(answer, echo)
         f = answer.get("f")
         if not isinstance(f, list) or len(f) != n_rows:
             got = f"{len(f)} rows" if isinstance(f, list) else quoted(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from ._http_text import one_line
 from ._tensors import HEADER_LENGTH, Tensor, decode_response, encode_request
 
 _FLOATS = {"FP32": "float32", "FP64": "float64"}
+_numbers = itertools.count()
 _VALUE_NAMES = ("f", "values", "objectives")  # of the output, where there are several
 
 
@@ -83,14 +85,16 @@ class KServe(Protocol):
         with np.errstate(over="ignore"):
             array = rows.astype(_FLOATS[self._input.datatype], copy=False)
         if not np.isfinite(array).all():
-            raise UnusableError("x must hold numbers that are finite in FP32, the model's datatype")
+            error = f"x must hold numbers that are finite in {self._input.datatype}, the model's datatype"
+            raise UnusableError(error, fatal=False)
         outputs = [name for name in (self._values, self._status) if name is not None]
-        parts, headers = encode_request([self._input._replace(array=array)], outputs)
-        return Message(_below(self._url, "/infer"), parts, headers)
+        request_id = f"{generation}/{jobs[0].candidate}/{next(_numbers)}"
+        parts, headers = encode_request([self._input._replace(array=array)], outputs, request_id)
+        return Message(_below(self._url, "/infer"), parts, headers, {"id": request_id})
 
-    def decode(self, headers: Mapping[str, str], body: bytes, n_rows: int) -> list[Row]:
+    def decode(self, headers: Mapping[str, str], body: bytes, n_rows: int, echo: Mapping[str, Any]) -> list[Row]:
         """Read the values and the status, if there is one."""
-        outputs = decode_response(body, headers.get(HEADER_LENGTH))
+        outputs = decode_response(body, headers.get(HEADER_LENGTH), echo)
         chosen, status_name = self._values, self._status
         if chosen is None:
             try:

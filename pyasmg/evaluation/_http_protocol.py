@@ -20,7 +20,11 @@ class GarbledError(Exception):
 
 
 class UnusableError(Exception):
-    """The question cannot be asked, now or later: it does not fit the model."""
+    """The question cannot be asked, now or later, because it does not fit the model; ``fatal``: no other one does."""
+
+    def __init__(self, error: str, *, fatal: bool = True) -> None:
+        super().__init__(error)
+        self.fatal = fatal
 
 
 class Row(NamedTuple):
@@ -32,11 +36,16 @@ class Row(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A request's body, in pieces that are not copied together, and the headers that describe it."""
+    """A request's body, in pieces that are not copied together, and the headers that describe it.
+
+    ``echo`` is what the answer may repeat of it. An answer that repeats something else belongs to another request: it
+    was left over in the connection by a server that answers twice.
+    """
 
     url: str
     parts: Sequence[bytes | memoryview]
     headers: dict[str, str]
+    echo: dict[str, Any]
 
 
 #: ``get(url)`` returns the body of an answer with status 200 or raises; given to ``prepare``.
@@ -62,7 +71,7 @@ class Protocol(ABC):
         """Write a request for a slice of what :meth:`pack` returned; raises :class:`UnusableError`."""
 
     @abstractmethod
-    def decode(self, headers: Mapping[str, str], body: bytes, n_rows: int) -> list[Row]:
+    def decode(self, headers: Mapping[str, str], body: bytes, n_rows: int, echo: Mapping[str, Any]) -> list[Row]:
         """Read exactly ``n_rows`` rows from an answer, or raise :class:`GarbledError`."""
 
 
@@ -75,6 +84,13 @@ def parse_json(body: bytes | bytearray | memoryview) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise GarbledError(f"the answer must be a JSON object; got {quoted(body)}")
     return answer
+
+
+def check_echo(answer: Mapping[str, Any], echo: Mapping[str, Any]) -> None:
+    """Raise :class:`GarbledError` if an answer says that it belongs to another request."""
+    for key, value in echo.items():
+        if key in answer and answer[key] != value:
+            raise GarbledError(f"the answer must belong to {key} {brief(value)}; got {brief(answer[key])}")
 
 
 def quoted(body: bytes | bytearray | memoryview) -> str:

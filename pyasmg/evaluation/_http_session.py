@@ -60,6 +60,7 @@ class Session:
         self.slots = asyncio.Semaphore(concurrency)
         #: The one run of the protocol's preparation that all calls wait for.
         self.preparation: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._main, name="pyasmg-http", daemon=True)
@@ -71,8 +72,15 @@ class Session:
         return self._pid == os.getpid() and not self._loop.is_closed()
 
     def submit(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine, which has to take care of its exceptions."""
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        """Run a coroutine, which has to take care of its exceptions; for other threads."""
+        self._loop.call_soon_threadsafe(self.spawn, coroutine)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a coroutine in the event loop; for those that run in it already."""
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def cancel_all(self) -> None:
         """Cancel every coroutine and wait until they have ended."""
@@ -92,10 +100,11 @@ class Session:
             self._thread.join(_PATIENCE)
 
     async def _cancel_all(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
+        # Not all tasks there are: those that httpx has made are to be ended by httpx.
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _main(self) -> None:
         loop = self._loop
@@ -105,6 +114,7 @@ class Session:
             loop.run_until_complete(self._cancel_all())
             loop.run_until_complete(self.client.aclose())
             loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(asyncio.sleep(0.0))  # sockets are closed one step after their connections
             loop.close()
 
 

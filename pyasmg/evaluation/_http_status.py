@@ -26,16 +26,26 @@ class CallError(Exception):
         Whether asking again may help, and whether each candidate should then have a request of its own.
     retry_after : float
         Seconds that the server asked for.
+    fatal : bool
+        Whether every other request would fare the same: a refused login, a wrong address.
     """
 
     def __init__(
-        self, error: str, fate: Fate, *, retry: bool = True, alone: bool = False, retry_after: float = 0.0
+        self,
+        error: str,
+        fate: Fate,
+        *,
+        retry: bool = True,
+        alone: bool = False,
+        retry_after: float = 0.0,
+        fatal: bool = False,
     ) -> None:
         super().__init__(error)
         self.fate = fate
         self.retry = retry
         self.alone = alone
         self.retry_after = retry_after
+        self.fatal = fatal
 
 
 class TooLargeError(CallError):
@@ -63,7 +73,7 @@ def check_status(reply: Reply, *, auth_env: str | None, leaks: bool) -> None:
     elif reply.body:
         error += f": {quoted(reply.body)}"
     wait = retry_after(reply.headers)
-    if status in (408, 425, 429, 503):
+    if status in (408, 425, 429, 503) or (status == 403 and wait):  # some limit their rate by 403
         if wait:
             error += f" (retry after {wait:g} s)"
         raise CallError(error, "refused", retry_after=wait)
@@ -78,7 +88,8 @@ def check_status(reply: Reply, *, auth_env: str | None, leaks: bool) -> None:
         location = reply.headers.get("location", "")
         where = public_url(location) if location and not leaks else "somewhere else"
         error = f"HTTP {status}: the server redirects to {where}; redirects are not followed: change `url`"
-    raise CallError(error, "refused", retry=False)
+    fatal = status in (401, 403, 404, 405, 407, 410) or 300 <= status < 400
+    raise CallError(error, "refused", retry=False, fatal=fatal)
 
 
 def _phrase(status: int) -> str:

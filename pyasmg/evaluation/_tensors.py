@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ._http_protocol import GarbledError, brief, parse_json
+from ._http_protocol import GarbledError, brief, check_echo, parse_json
 from ._http_text import one_line
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -46,7 +46,7 @@ class Tensor(NamedTuple):
 
 
 def encode_request(
-    inputs: Sequence[Tensor], outputs: Sequence[str] = ()
+    inputs: Sequence[Tensor], outputs: Sequence[str] = (), request_id: str = ""
 ) -> tuple[list[bytes | memoryview], dict[str, str]]:
     """Write an inference request.
 
@@ -56,6 +56,8 @@ def encode_request(
         Sent in binary.
     outputs : sequence of str
         Names of the outputs that are wanted, in binary; none means all.
+    request_id : str
+        Comes back in the answer; empty: none.
 
     Returns
     -------
@@ -79,13 +81,23 @@ def encode_request(
     }
     if outputs:
         message["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
+    if request_id:
+        message["id"] = request_id
     header = json.dumps(message, separators=(",", ":")).encode()
     parts: list[bytes | memoryview] = [header, *(array.reshape(-1).view(np.uint8).data for array in arrays)]
     return parts, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header))}
 
 
-def decode_response(body: bytes, header_length: str | None) -> dict[str, npt.NDArray[Any]]:
-    """Read the outputs of an inference response, binary or JSON, by name; raises :class:`GarbledError`."""
+def decode_response(
+    body: bytes, header_length: str | None, echo: Mapping[str, Any] | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Read the outputs of an inference response, binary or JSON, by name.
+
+    Raises
+    ------
+    GarbledError
+        If it is none, or repeats something else than ``echo`` of the request.
+    """
     length = len(body)
     if header_length is not None:
         if not (header_length.isascii() and header_length.isdigit() and len(header_length) < 19):
@@ -95,6 +107,7 @@ def decode_response(body: bytes, header_length: str | None) -> dict[str, npt.NDA
             raise GarbledError(f"{HEADER_LENGTH} must be at most the body's {len(body)} bytes; got {length}")
     view = memoryview(body)
     message, rest = parse_json(view[:length]), view[length:]
+    check_echo(message, echo or {})
     outputs = message.get("outputs")
     if not isinstance(outputs, list):
         raise GarbledError(f"the answer must hold a list `outputs`; got {brief(message)}")

@@ -49,7 +49,7 @@ class HTTP(Source):
 
     The row of ``f`` of a failed candidate can be anything, null for example. ``candidates`` are rows of ``ask()``, and
     -1 is the final mean: (generation, candidate) names a candidate for ever, so that a server can recognise a
-    question that it has answered before.
+    question that it has answered before. An answer may repeat both; if they are others, it is not believed.
 
     **KServe v2 / Open Inference Protocol** with the binary tensor extension. The model has one input FP32 or FP64
     ``[N, d]``, one output FP32 or FP64 ``[N, m]`` (if there are more, the one called ``f``) and, if it likes, an output
@@ -59,8 +59,8 @@ class HTTP(Source):
 
     **Failures.** 503 and 429 count as refused and cost nothing; all requests wait as long as ``Retry-After`` says. 413
     halves the batches. Other answers of 5xx, lost connections and missed deadlines may have been evaluated: they are
-    counted as ``unknown``, charged, and asked again. Other 4xx and redirects are final. A row that is not finite or
-    has a bad status fails alone.
+    counted as ``unknown``, charged, and asked again. A refused login, a wrong address and a redirect end the run,
+    other 4xx are final for their candidates. A row that is not finite or has a bad status fails alone.
 
     Parameters
     ----------
@@ -276,7 +276,8 @@ class HTTP(Source):
         try:
             async with session.slots:
                 await self._prepare(session)
-                while begin < len(jobs):
+                # asyncio.wait_for can swallow a cancellation before Python 3.12: the mailbox tells.
+                while begin < len(jobs) and mailbox is self._mailbox:
                     rest = len(jobs) - begin
                     n_pieces = -(-rest // self._limit(rest))
                     end = begin + -(-rest // n_pieces)
@@ -304,12 +305,12 @@ class HTTP(Source):
         if self._prepared:
             return
         if session.preparation is None or session.preparation.done():  # done: failed, or cancelled
-            session.preparation = asyncio.ensure_future(self._protocol.prepare(lambda url: self._get(session, url)))
+            session.preparation = session.spawn(self._protocol.prepare(lambda url: self._get(session, url)))
         task = session.preparation
         try:
             await asyncio.shield(task)
         except UnusableError as error:
-            raise CallError(str(error), "unsent", retry=False) from None
+            raise CallError(str(error), "unsent", retry=False, fatal=error.fatal) from None
         except GarbledError as error:
             raise CallError(f"the model's metadata: {error}", "unsent") from None
         self._prepared = True
@@ -327,7 +328,8 @@ class HTTP(Source):
             wait = getattr(error, "retry_after", 0.0)
             session.gate.pause(wait)
             line = f"the model's metadata at {text.public_url(url)}: {text.hide(str(error), self._secrets())}"
-            raise CallError(line, "unsent", retry=getattr(error, "retry", True), retry_after=wait) from None
+            retry, fatal = getattr(error, "retry", True), getattr(error, "fatal", False)
+            raise CallError(line, "unsent", retry=retry, retry_after=wait, fatal=fatal) from None
         if _leaks(reply.body, secrets):
             raise CallError(f"the model's metadata: {_REPEATS_SECRET}", "unsent", retry=False)
         return reply.body
@@ -338,7 +340,7 @@ class HTTP(Source):
         try:
             message = self._protocol.encode(rows, generation, jobs)
         except UnusableError as error:
-            raise CallError(str(error), "unsent", retry=False) from None
+            raise CallError(str(error), "unsent", retry=False, fatal=error.fatal) from None
         await session.gate.enter()
         auth, secrets = self._authorization()
         body = Body(message.parts)
@@ -360,7 +362,7 @@ class HTTP(Source):
         leaks = _leaks(reply.body, secrets)
         try:
             check_status(reply, auth_env=self._auth_env, leaks=leaks)
-            answers = self._protocol.decode(reply.headers, reply.body, n_rows)
+            answers = self._protocol.decode(reply.headers, reply.body, n_rows, message.echo)
         except CallError as failed:
             session.gate.pause(failed.retry_after)
             failed.alone = failed.alone and n_rows > 1
@@ -395,6 +397,7 @@ class HTTP(Source):
                 retry=failed.retry,
                 retry_after=failed.retry_after,
                 alone=failed.alone,
+                fatal=failed.fatal,
             )
             for job in jobs
         ]
@@ -406,7 +409,7 @@ class HTTP(Source):
         try:
             secret = text.read_secret(self._auth_env)
         except ValueError as error:
-            raise CallError(str(error), "unsent", retry=False) from None
+            raise CallError(str(error), "unsent", retry=False, fatal=True) from None
         return {self._auth_header: f"{self._auth_scheme} {secret}".strip()}, self._secrets()
 
     def _secrets(self) -> list[str]:

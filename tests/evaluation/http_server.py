@@ -227,6 +227,7 @@ class Handler(BaseHTTPRequestHandler):
         """Return the input of a request; strict, because it is what tests the client."""
         length = int(self.headers["Inference-Header-Content-Length"])
         message = json.loads(body[:length])
+        self.request_id = message["id"]
         (tensor,) = message["inputs"]
         datatype = "FP32" if "quadratic32" in self.path else "FP64"
         size = tensor["parameters"]["binary_data_size"]
@@ -249,11 +250,13 @@ class Handler(BaseHTTPRequestHandler):
         ]
         if name == "quadratic_json":
             outputs[0]["data"], outputs[1]["data"] = status.tolist(), values.ravel().tolist()
-            return json.dumps({"model_name": name, "outputs": outputs}).encode(), {"Content-Type": "application/json"}
+            return json.dumps({"model_name": name, "id": self.request_id, "outputs": outputs}).encode(), {
+                "Content-Type": "application/json"
+            }
         arrays = [status, values]
         for output, array in zip(outputs, arrays, strict=True):
             output["parameters"] = {"binary_data_size": array.nbytes}
-        header = json.dumps({"model_name": name, "outputs": outputs}).encode()
+        header = json.dumps({"model_name": name, "id": self.request_id, "outputs": outputs}).encode()
         headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(header))}
         return header + b"".join(array.tobytes() for array in arrays), headers
 

@@ -6,6 +6,14 @@ import socket
 import threading
 
 
+def request_length(data):
+    """Return the length of the request that data begins with, or None if it is not complete."""
+    head, end, body = data.partition(b"\r\n\r\n")
+    lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    length = int(lengths[0].split(b":")[1]) if lengths else 0
+    return len(head) + 4 + length if end and len(body) >= length else None
+
+
 class RawServer:
     """Reads a request with its body, then calls ``respond(connection, request)``, which sends what it likes.
 
@@ -36,24 +44,13 @@ class RawServer:
     def _serve(self, connection):
         with connection, contextlib.suppress(OSError):
             connection.settimeout(10.0)
-            while (request := self._read(connection)) is not None:
-                self.requests.append(request)
-                self._respond(connection, request)
-
-    def _read(self, connection):
-        data = b""
-        while True:
-            head, end, body = data.partition(b"\r\n\r\n")
-            if end:
-                length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-                if len(body) >= (int(length[0].split(b":")[1]) if length else 0):
-                    return data
-            if not self._wait(connection):
-                return None
-            piece = connection.recv(2**16)
-            if not piece:
-                return None
-            data += piece
+            data = b""
+            while self._wait(connection) and (piece := connection.recv(2**16)):
+                data += piece
+                while (length := request_length(data)) is not None:
+                    request, data = data[:length], data[length:]
+                    self.requests.append(request)
+                    self._respond(connection, request)
 
     def close(self):
         self._stopper.close()

@@ -210,7 +210,7 @@ def test_a_model_that_does_not_fit(metadata, options, text):
     for outcome in outcomes:
         assert text in outcome.error
         assert not outcome.billed
-        assert not outcome.retry
+        assert outcome.fatal
     assert posts(server) == []
     assert source.counters.requests == source.counters.unknown == source.refused == 0
 
@@ -241,7 +241,7 @@ def test_a_model_that_is_not_there():
     with ServerProcess() as server, HTTP(server.url, model="cubic") as source:
         (outcome,) = one_call(source, candidates(1))
     assert outcome.error.startswith(f"the model's metadata at {server.url}/v2/models/cubic: HTTP 404")
-    assert not outcome.retry
+    assert outcome.fatal
 
 
 def test_x_that_is_too_large_for_fp32():
@@ -250,7 +250,7 @@ def test_x_that_is_too_large_for_fp32():
         (outcome,) = one_call(source, X)
         assert server.log() == []
     assert "finite in FP32" in outcome.error
-    assert (outcome.retry, outcome.billed) == (False, False)
+    assert (outcome.retry, outcome.billed, outcome.fatal) == (False, False, False)
 
 
 ONES = np.ones((2, 2))
