@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -321,13 +322,26 @@ def _pool(workers: int | None) -> Iterator[concurrent.futures.Executor | None]:
         # inherit that it is ignored; a worker that is started later ignores it from its first task on.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         for _ in range(workers):
-            pool.submit(_start_worker)
+            pool.submit(_ignore_interrupt)
         signal.signal(signal.SIGINT, before)
         yield pool
 
 
-def _start_worker() -> None:
+def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _start_worker() -> None:
+    _ignore_interrupt()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """End this worker when the run was killed: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _leave_workers(status: int) -> None:

@@ -11,8 +11,8 @@ class Budget:
     """Says whether another evaluation may be started.
 
     An evaluation is started only if, with what is running and the evaluation of the final mean, the budget would not
-    be overrun: each of them counts with the price or, if more, with the largest cost (and twice the longest time)
-    seen so far.
+    be overrun: each of them counts with the price or, if more, with the largest cost seen so far, and as much time must
+    be left as the longest evaluation so far has taken twice: one for it, one for the final mean.
 
     Parameters
     ----------
@@ -51,9 +51,13 @@ class Budget:
         if seconds > self.longest:  # not for NaN
             self.longest = seconds
 
-    def spent(self, n_more: int) -> str:
-        """Return the name of the budget that does not allow ``n_more`` evaluations, running ones included; else ""."""
-        if self.max_seconds is not None and self.seconds + 2.0 * self.longest >= self.max_seconds:
+    def spent(self, n_more: int, *, final: bool = False) -> str:
+        """Return the name of the budget that does not allow ``n_more`` evaluations, running ones included; else "".
+
+        ``final``: it is the final mean, for which time was left.
+        """
+        reserve = 0.0 if final else 2.0 * self.longest
+        if self.max_seconds is not None and self.seconds + reserve >= self.max_seconds:
             return "max_seconds"
         # A relative slack, because a hundred times a cent is not exactly one.
         if self.max_cost is not None and self.cost + n_more * self.largest_cost > self.max_cost * (1 + 1e-9):

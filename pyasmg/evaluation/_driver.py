@@ -206,10 +206,10 @@ class Generation:
             jobs = self._next()
             if not jobs:
                 break
-            self.cut = driver.budget.spent(len(self._running) + len(jobs) + self._reserve(jobs))
+            self.cut = self._spent(jobs)
             while self.cut and len(jobs) > 1:  # a smaller batch may still be within it
                 self._fresh.appendleft(jobs.pop())
-                self.cut = driver.budget.spent(len(self._running) + len(jobs) + self._reserve(jobs))
+                self.cut = self._spent(jobs)
             if self.cut:
                 self._fresh.extendleft(jobs)
                 break
@@ -222,9 +222,10 @@ class Generation:
             started = True
         return started
 
-    @staticmethod
-    def _reserve(jobs: list[Job]) -> int:
-        return int(jobs[0].candidate != FINAL)  # the final mean must remain affordable
+    def _spent(self, jobs: list[Job]) -> str:
+        """Return the budget that does not allow these; the final mean must remain affordable."""
+        final = jobs[0].candidate == FINAL
+        return self._driver.budget.spent(len(self._running) + len(jobs) + (not final), final=final)
 
     def _next(self) -> list[Job]:
         now = time.monotonic()

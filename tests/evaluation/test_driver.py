@@ -203,6 +203,7 @@ def test_seconds_are_never_overrun(workers):
     assert time.monotonic() - begin < 1.5
     assert result.stop == {"max_seconds": 1.0}
     assert "budget of seconds" in result.message
+    assert result.fun is not None
     assert result.n_iterations >= 2
     assert 0.5 < result.seconds < 1.5
     if executor:
