@@ -285,7 +285,8 @@ class HTTP(Source):
                         outcomes = await self._ask(session, generation, jobs[begin:end], rows[begin:end])
                     except TooLargeError as failed:
                         if end - begin > 1:
-                            self._server_limit = (end - begin) // 2
+                            half = (end - begin) // 2
+                            self._server_limit = min(half, self._server_limit or half)  # another may know better
                             self.refused += end - begin
                             continue
                         outcomes = self._failed(jobs[begin:end], failed)
