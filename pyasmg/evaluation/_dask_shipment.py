@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import itertools
 import logging
-import time
+import os
+import uuid
 from typing import Any
 
 import numpy.typing as npt
 
+CLOSED = ("closing", "closed")  # a client's status when nothing comes back any more
 _QUIET = 30.0  # seconds without a worker before it is said
 
 _log = logging.getLogger(__name__)
@@ -48,8 +51,9 @@ class Shipment:
                 await asyncio.shield(self._sending)
             finally:
                 self._waiting -= 1
-                if not self._waiting:
-                    self._sending.cancel()  # all who wanted it were cancelled, or it is done anyway
+                if not self._waiting and not self._sending.done():  # all who wanted it were cancelled
+                    self._sending.cancel()
+                    self._sending = None
         return self._future
 
     def release(self) -> None:
@@ -60,31 +64,46 @@ class Shipment:
 
     async def _send(self) -> None:
         client = self._client
-        begin, said = time.monotonic(), False
         while True:
             check_open(client)
             try:
                 workers = await client.nthreads()
-                if workers:
-                    direct = await _is_direct(client, next(iter(workers)))
-                    # A key, and so a group, of its own: the scheduler spreads large groups with few inputs evenly.
-                    key = (f"{self.name}-{next(self._attempts)}", 0)
-                    sent = await client.scatter({key: self._value}, direct=direct, hash=False)
-                    self._future = sent[key]
-                    return
+                if not workers:
+                    await _first_worker(client)
+                    continue
+                direct = await _is_direct(client, next(iter(workers)))
+                # A key, and so a group, of its own: the scheduler spreads large groups with few inputs evenly.
+                key = (f"{self.name}-{next(self._attempts)}", 0)
+                sent = await client.scatter({key: self._value}, direct=direct, hash=False)
+                self._future = sent[key]
+                return
             except (asyncio.TimeoutError, TimeoutError, OSError, ValueError) as error:
-                # It died just now, or cannot be reached from here after all.
+                # The worker died just now, or cannot be reached from here after all; or the scheduler is away.
+                check_open(client)
                 _log.info("sending to the workers failed, and is tried again: %s", error)
                 _direct.pop(client.id, None)
-            if not said and time.monotonic() - begin > _QUIET:
-                said = True
+                await asyncio.sleep(0.2)
+
+
+async def _first_worker(client: Any) -> None:
+    """Wait until there is one: with a task, because an adaptive cluster starts workers only for those."""
+    future = client.submit(os.getpid, key=(f"pyasmghello-{uuid.uuid4().hex}", 0), pure=False)
+    try:
+        while True:
+            try:
+                await asyncio.wait_for(future, _QUIET)
+                return
+            except (asyncio.TimeoutError, TimeoutError):
                 _log.warning("waiting for a worker to join the Dask cluster")
-            await asyncio.sleep(0.2)
+            except concurrent.futures.CancelledError:
+                return
+    finally:
+        future.release()
 
 
 def check_open(client: Any) -> None:
     """Raise :class:`ClosedError` if nothing can come back any more."""
-    if client.status in ("closing", "closed"):
+    if client.status in CLOSED:
         raise ClosedError
 
 

@@ -133,8 +133,8 @@ def evaluate(function: Bytes | None, bounds: Array | None, sent: Array | None, t
     except _MissingError:
         return Answer(None, math.nan, missing=True, started=False)
     except BaseException as error:
-        reason = f"the objective cannot be loaded on a worker: {_describe(error)}"
-        return Answer(None, math.nan, reason, _trace(error), started=False)
+        reason = f"the objective cannot be loaded on a worker: {describe(error)}"
+        return Answer(None, math.nan, reason, trace(error), started=False)
     X = _candidates(sent, limits, task.recipe)
     call = partial(_call, fun, X if task.vectorized else X[0], len(X), task.vectorized)
     return (call() if task.timeout is None else _within(task.timeout, call))._replace(process=_PROCESS)
@@ -218,12 +218,12 @@ def _call(fun: Callable[[Any], Any], argument: Any, count: int, vectorized: bool
     try:
         value = fun(argument)
     except BaseException as error:  # SystemExit as well: the worker is not the function's to end
-        return Answer(None, time.perf_counter() - start, _describe(error), _trace(error))
+        return Answer(None, time.perf_counter() - start, describe(error), trace(error))
     seconds = time.perf_counter() - start
     try:
         return Answer(_matrix(value, count, vectorized), seconds)
     except Exception as error:
-        return Answer(None, seconds, _describe(error) if _is_foreign(error) else str(error))
+        return Answer(None, seconds, describe(error) if _is_foreign(error) else str(error))
 
 
 class _ShapeError(ValueError):
@@ -291,7 +291,7 @@ def _room(timeout: float) -> bool:
 # ------------------------------------------------------------------------------------------------------------- words
 
 
-def _describe(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """Return an exception in one line."""
     try:
         text = str(error)
@@ -302,7 +302,7 @@ def _describe(error: BaseException) -> str:
     return line if len(line) <= _LONGEST_ERROR else f"{line[: _LONGEST_ERROR - 3]}..."
 
 
-def _trace(error: BaseException) -> str:
+def trace(error: BaseException) -> str:
     """Return the traceback; of a long one both ends, where the calls and the message are."""
     try:
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))

@@ -20,7 +20,7 @@ from .._validate import number
 from .._version import __version__
 from . import _dask_worker as worker
 from ._base import FINAL, Job, Outcome, Points, Source
-from ._dask_shipment import ClosedError, Shipment, check_open
+from ._dask_shipment import CLOSED, ClosedError, Shipment, check_open
 from .callable import callable_name
 
 if TYPE_CHECKING:
@@ -48,12 +48,13 @@ class DaskSource(Source):
     ----------
     fun : callable
         ``fun(x) -> m numbers``, or ``fun(X) -> (k, m)`` where ``vectorized``. Pickled here, once: the workers need
-        whatever it imports, and pyasmg in the same version.
+        whatever it imports, and pyasmg in the same version. Each worker process has one copy, which its threads share.
     client : distributed.Client
         Synchronous, connected; it is not closed.
     timeout : float, optional
-        Seconds after which an evaluation has failed, counted on the worker from its start. Nothing can end a Python
-        function from outside: it goes on, unseen, in a thread of the worker's process, and its answer is ignored.
+        Seconds after which an evaluation (a call, where ``vectorized``) has failed, counted on the worker from its
+        start. Nothing can end a Python function from outside: it goes on, unseen, in a thread of the worker's process,
+        and its answer is ignored.
     vectorized : bool
         Whether ``fun`` takes (k, d): one share for each worker.
 
@@ -75,7 +76,7 @@ class DaskSource(Source):
         self._timeout = None if timeout is None else number("timeout", timeout, low=0.0, strict=True)
         self._vectorized = bool(vectorized)
         self._name = callable_name(fun)
-        self._label = "".join(c if c.isalpha() else "_" for c in self._name.split(":")[-1])[:40] or "fun"
+        self._label = "".join(filter(str.isalpha, self._name.split(":")[-1]))[:40] or "fun"
         self._run = uuid.uuid4().hex
         self._serial = itertools.count()
         self._calls: dict[int, _Call] = {}
@@ -152,7 +153,8 @@ class DaskSource(Source):
         try:
             self._answers.put((call, await self._answer(call)))
         except BaseException as error:
-            self._answers.put((call, error))
+            is_open = self._client.status not in CLOSED
+            self._answers.put((call, error if is_open else ClosedError()))
             if isinstance(error, asyncio.CancelledError):
                 raise
 
@@ -239,7 +241,8 @@ class DaskSource(Source):
         if isinstance(answer, BaseException):
             self.counters.unknown += len(jobs)
             fatal, reason = isinstance(answer, ClosedError), _explain(answer)
-            return [Outcome(job, error=reason, alone=alone, fatal=fatal) for job in jobs]
+            trace = "" if isinstance(answer, ConnectionError) else worker.trace(answer)
+            return [Outcome(job, None, reason, trace, alone=alone, fatal=fatal) for job in jobs]
         if answer.finished and answer.started:
             self.counters.evaluations += len(jobs)
         elif answer.started:
@@ -263,7 +266,7 @@ class DaskSource(Source):
         """Take back what has not begun; a function that is running goes on, and its answer is ignored."""
         for call in self._calls.values():
             call.cancelled = True
-            if call.follower is not None:
+            if call.follower is not None and self._client.status != "closed":
                 call.follower.cancel()
         self._calls.clear()
 
@@ -320,7 +323,7 @@ def _pickled(fun: Callable[[Any], Any]) -> npt.NDArray[np.uint8]:
     try:
         return np.frombuffer(cloudpickle.dumps(fun, protocol=5), np.uint8)
     except Exception as error:
-        reason = worker._describe(error)
+        reason = worker.describe(error)
         raise TypeError(f"`fun` must be picklable to run on a Dask cluster; {callable_name(fun)}: {reason}") from error
 
 
@@ -336,4 +339,4 @@ def _explain(error: BaseException) -> str:
         return f"{error.allowed_failures + 1} workers died while running it (distributed.scheduler.allowed-failures)"
     if isinstance(error, ConnectionError):
         return str(error)
-    return f"it could not run on a Dask worker: {worker._describe(error)}"
+    return f"it could not run on a Dask worker: {worker.describe(error)}"

@@ -412,23 +412,23 @@ def test_clients_that_do_not_do(client, cluster):
         DaskSource(values_of, client, timeout=0.0)
 
 
-def test_timeout(client):
+def test_timeout(client, tmp_path):
     """More evaluations hang than there are workers; the others are evaluated all the same."""
-    X = np.arange(8.0)[:, None]
+    gate = Gate(tmp_path)
 
     def fun(x):
-        if x[0] < 5:
-            time.sleep(4.0)
+        if x[0] < 3:
+            gate(x)
         distributed.get_worker()  # works in the thread that is watched, too
         return x[0]
 
-    with DaskSource(fun, client, timeout=0.3) as source:
-        outcomes = collect(source, Points.of_array(X), range(8))
-        assert source.counters.unknown == 5
-        assert source.counters.evaluations == 3
-        assert [outcome.error for outcome in outcomes[:5]] == 5 * ["no answer within 0.3 s"]
-        assert good(outcomes[5:]).ravel().tolist() == [5.0, 6.0, 7.0]
-        assert source.poll(4.0) == []  # late answers are ignored
+    with DaskSource(fun, client, timeout=1.0) as source:
+        outcomes = collect(source, Points.of_array(np.arange(6.0)[:, None]), range(6))
+        assert [outcome.error for outcome in outcomes[:3]] == 3 * ["no answer within 1 s"]
+        assert good(outcomes[3:]).ravel().tolist() == [3.0, 4.0, 5.0]
+        assert (source.counters.unknown, source.counters.evaluations) == (3, 3)
+        gate.open.touch()
+        assert source.poll(0.3) == []  # late answers are ignored
 
 
 def test_runaways_are_bounded(monkeypatch):
@@ -494,6 +494,46 @@ def test_workers_that_join_and_die(empty_client, tmp_path):
                 outcomes.update({outcome.job.candidate: outcome for outcome in batch})
             F = good([outcomes[i] for i in range(3)])
     assert F.tobytes() == np.array([values_of(x) for x in opt.ask()[:3]]).tobytes()
+
+
+def test_adaptive_cluster(empty_client):
+    """It starts workers only when there are tasks, and the data can be sent only when there are workers."""
+    opt = make_optimizer()
+    with DaskSource(values_of, empty_client) as source:
+        empty_client.cluster.adapt(minimum=0, maximum=1, interval="100 ms")
+        F = good(collect(source, points_of(opt), range(8)))
+    assert F.tobytes() == np.array([values_of(x) for x in opt.ask()]).tobytes()
+
+
+def test_cancel_without_workers(empty_client):
+    opt = make_optimizer()
+    with DaskSource(values_of, empty_client) as source:
+        for _ in range(3):
+            source.start(points_of(opt), [Job(0)])
+            source.cancel()
+        source.start(points_of(opt), [Job(1)])
+        assert source.poll(0.2) == []
+        empty_client.cluster.scale(1)
+        (outcome,) = source.poll(PATIENCE) or source.poll(PATIENCE)
+        assert good([outcome])[0].tolist() == values_of(opt.ask_one(1))
+
+
+def test_cluster_that_shrinks(empty_client, tmp_path):
+    client, gate, opt = empty_client, Gate(tmp_path), make_optimizer()
+    client.cluster.scale(2)
+    client.wait_for_workers(2, timeout=PATIENCE)
+    retired = []
+
+    def retire():
+        if not retired and len(gate.begun()) == 2:
+            client.cluster.scale(1)
+            retired.append(True)
+            gate.open.touch()
+
+    with DaskSource(gate, client) as source:
+        F = good(collect(source, points_of(opt), range(8), retire))
+        wait_until(lambda: source.n_slots == 2, "shrinking")
+    assert F.tobytes() == np.array([values_of(x) for x in opt.ask()]).tobytes()
 
 
 def test_function_that_kills_its_worker(client, cluster, monkeypatch):
