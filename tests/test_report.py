@@ -178,7 +178,7 @@ def test_a_run_of_another_process_while_it_is_written(path):
     assert last["state"] == "ended"
     assert last["progress"]["evaluations"] <= 400
     running = [run for run in readings if run["state"] == "running"]
-    assert len(running) > 3
+    assert len(running) > 1
     assert any(run["progress"]["in_generation"] for run in running)
     for run in running:
         rows = run["generations"]
