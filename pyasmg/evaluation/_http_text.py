@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import os
 from collections.abc import Iterable, Mapping
-from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 _QUOTE = 200  # characters of foreign text in an error
-_SECRET_NAMES = ("auth", "cookie", "key", "token", "secret", "password", "credential", "signature")
 # What this package sets itself, because the body depends on it.
 _RESERVED = (
     "content-length",
@@ -66,25 +63,6 @@ def public_url(url: str) -> str:
     return one_line(urlunsplit(parts._replace(netloc=netloc, query=query, fragment="")))
 
 
-def login_secrets(login: tuple[str, str] | None) -> list[str]:
-    """Return the forms in which a password in the URL might come back."""
-    if login is None or not login[1]:
-        return []
-    pair = base64.b64encode(":".join(login).encode()).decode()
-    return [login[1], quote(login[1], safe=""), pair]
-
-
-def query_secrets(url: str) -> list[str]:
-    """Return the values in the URL's query that look as if they were secret."""
-    pairs = [pair.partition("=") for pair in urlsplit(url).query.split("&")]
-    return [form for key, _, value in pairs if _is_secret(key) for form in (value, unquote(value))]
-
-
-def header_secrets(headers: Mapping[str, str]) -> list[str]:
-    """Return the values of headers whose names sound secret."""
-    return [value for name, value in headers.items() if _is_secret(name)]
-
-
 def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers as a dict; errors name the header, never its value."""
     result = {}
@@ -104,25 +82,5 @@ def is_header_value(value: str) -> bool:
     return value.isascii() and value.isprintable() and value == value.strip()
 
 
-def read_secret(variable: str) -> str:
-    """Return the value of an environment variable that can be sent in a header.
-
-    Raises
-    ------
-    ValueError
-        If it is not set or holds what no header may hold; the message names the variable, never its value.
-    """
-    value = os.environ.get(variable, "").strip()
-    if not value:
-        raise ValueError(f"the environment variable {variable} must hold the secret to send; it is not set or empty.")
-    if not is_header_value(value):
-        raise ValueError(f"the environment variable {variable} must hold one line of printable ASCII characters.")
-    return value
-
-
 def _host(parts: SplitResult) -> str:
     return parts.netloc.rpartition("@")[2]
-
-
-def _is_secret(name: str) -> bool:
-    return any(word in name.lower() for word in _SECRET_NAMES)

@@ -15,6 +15,7 @@ class Mailbox:
         self._condition = threading.Condition()
         self._outcomes: list[Outcome] = []
         self._n_expected = 0
+        self.is_shut = False
 
     def expect(self, n_outcomes: int) -> None:
         """Announce outcomes."""
@@ -24,9 +25,18 @@ class Mailbox:
     def deliver(self, outcomes: Sequence[Outcome]) -> None:
         """Put in outcomes that were announced."""
         with self._condition:
+            if self.is_shut:
+                return
             self._n_expected -= len(outcomes)
             self._outcomes.extend(outcomes)
             self._condition.notify_all()
+
+    def shut(self) -> None:
+        """Forget what is there, and what is still to come."""
+        with self._condition:
+            self.is_shut = True
+            self._n_expected = 0
+            self._outcomes.clear()
 
     def take(self, timeout: float | None) -> list[Outcome]:
         """Take out what is there; wait for it, but not for ever if nothing is announced. Ctrl-C ends the wait."""
