@@ -108,7 +108,8 @@ class Run:
         self._open = store.records(n)
         broken = [i for i, record in self._open.items() if record.error and not record.open and i != FINAL]
         if len(broken) > self._max_failed:  # the generation that ended the last session: somebody mended something
-            self._open = {i: record for i, record in self._open.items() if i not in broken}
+            anew = {i: dataclasses.replace(self._open[i], open=True, attempts=0) for i in broken}
+            self._open = {**self._open, **anew}
 
     # ------------------------------------------------------------------------------------------- the loop
 

@@ -69,6 +69,11 @@ class Stopping:
             if value is not None and value.size not in (1, m):
                 raise ValueError(f"`{name}` must be a scalar or of shape ({m},); got shape ({value.size},).")
 
+    @property
+    def last_median(self) -> FloatArray | None:
+        """The last generation's median of each objective."""
+        return self._medians[-1] if self._medians else None
+
     def options(self) -> dict[str, Any]:
         """Return the options as plain data, from which the same criteria can be made."""
         return {
@@ -97,6 +102,7 @@ class Stopping:
     def update(self, told: Told) -> None:
         """Apply every criterion to the generation just told."""
         reasons = self.reasons
+        self._medians.append(told.median)
         self.check_limits(told.n_evaluations, told.n_iterations, told.n_next)
         if not told.finite:
             reasons["nonfinite"] = told.n_iterations
@@ -134,7 +140,6 @@ class Stopping:
         """No objective's median improved from the first to the last third of the window; 0 switches this off."""
         if self.stagnation == 0:
             return False
-        self._medians.append(told.median)
         window = self.stagnation
         if len(self._medians) < window or told.n_iterations % max(1, window // 10):
             return False

@@ -38,8 +38,9 @@ class StoreLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path.with_name(path.name + "-lock")
-        self._key = str(path.resolve())
+        real = path.resolve()  # where SQLite puts its own files: two names of one store share one lock
+        self._path = real.with_name(real.name + "-lock")
+        self._key = str(real)
         if self._key in _in_this_process:  # record locks do not exclude their own process
             raise StoreError(f"{str(path)!r} is in use by another run of this process.")
         try:

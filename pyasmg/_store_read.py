@@ -34,6 +34,8 @@ class RunReader:
         self.path = Path(path)
         if not self.path.is_file():
             raise StoreError(f"there is no run store {str(self.path)!r}.")
+        if not os.access(self.path, os.R_OK):
+            raise StoreError(f"{str(self.path)!r} cannot be read by this user.")
         self._connection = connect(self.path, 30.0, write=False)
         try:
             check(self._connection, self.path, empty_is_fine=False)
@@ -70,13 +72,14 @@ class RunReader:
             }
 
     def failures_by_reason(self) -> list[dict[str, Any]]:
-        """Return reason, count, and whether they are final, most frequent first."""
+        """Return reason, number of attempts that failed so, and how many of them were final; most frequent first."""
         statement = (
-            "SELECT reason, count(*), sum(status = 1) FROM evaluations JOIN errors ON errors.id = evaluations.error "
-            "WHERE status > 0 GROUP BY reason ORDER BY count(*) DESC, reason"
+            "SELECT reason, count(*), total(status = 1 AND attempt = attempts) FROM failures "
+            "JOIN errors ON errors.id = failures.error JOIN evaluations USING (generation, candidate) "
+            "GROUP BY reason ORDER BY count(*) DESC, reason"
         )
         rows = self._connection.execute(statement)
-        return [{"reason": reason, "count": count, "final": final} for reason, count, final in rows]
+        return [{"reason": reason, "count": count, "final": int(final)} for reason, count, final in rows]
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return when, where, how long and with which counters the run was worked on."""

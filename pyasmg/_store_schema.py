@@ -33,6 +33,13 @@ CREATE TABLE evaluations (
     checksum INTEGER NOT NULL,          -- CRC-32 of generation, candidate, status and f
     PRIMARY KEY (generation, candidate)
 ) WITHOUT ROWID;
+CREATE TABLE failures (                 -- every attempt that failed
+    generation INTEGER NOT NULL,
+    candidate INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    error INTEGER NOT NULL REFERENCES errors,
+    PRIMARY KEY (generation, candidate, attempt)
+) WITHOUT ROWID;
 CREATE TABLE errors (
     id INTEGER PRIMARY KEY,
     reason TEXT NOT NULL,

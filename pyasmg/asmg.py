@@ -231,6 +231,12 @@ class ASMG:
         return self._stationarity
 
     @property
+    def median(self) -> FloatArray | None:
+        """Median of each objective over the last generation, shape (m,), in the user's units; None before the first."""
+        median = self._stopping.last_median
+        return None if median is None else median.copy()
+
+    @property
     def dimension(self) -> int:
         """Number of parameters d."""
         return int(self._search.mean.size)

@@ -159,17 +159,11 @@ def _state(opt: ASMG) -> dict[str, Any]:
         "generation": opt.n_iterations - 1,
         "n_evaluations": opt.n_evaluations,
         "n_failed": opt.n_failed,
-        "median": _median(opt),
+        "median": opt.median,
         "weights": opt.weights,
         "max_std": float(opt.stds.max()),
         "stationarity": opt.stationarity,
     }
-
-
-def _median(opt: ASMG) -> Any:
-    """Return the last generation's median of each objective; None where the optimizer does not keep it."""
-    medians = opt._stopping._medians
-    return medians[-1] if medians else None
 
 
 def _scalars(state: dict[str, Any]) -> dict[str, float]:

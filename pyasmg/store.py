@@ -135,17 +135,20 @@ class RunStore:
         """
 
         def work(connection: sqlite3.Connection) -> None:
-            rows = []
+            rows, failures = [], []
             for record in records:
                 status = schema.OK if record.values is not None else schema.OPEN if record.open else schema.FAILED
                 f = None if record.values is None else schema.pack(record.values)
                 seconds = record.seconds if np.isfinite(record.seconds) else None
                 error = self._error_number(connection, record) if record.error else None
+                if error is not None:
+                    failures.append((generation, record.candidate, record.attempts, error))
                 check = schema.checksum(generation, record.candidate, status, f)
                 rows.append(
                     (generation, record.candidate, status, f, seconds, record.attempts, record.cost, error, check)
                 )
             connection.executemany("INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", failures)
 
         try:
             self._write(work)

@@ -106,7 +106,7 @@ def test_json_lines_of_failures_and_of_what_is_not_a_number(tmp_path):
     class NotANumber:
         n_iterations, n_evaluations, n_failed = 3, 12, 0
         weights, stds, stationarity = np.array([0.5, np.nan]), np.array([np.inf]), np.nan
-        _stopping = pyasmg.ASMG([0.0], 1.0)._stopping
+        median = None
 
     JsonLines(tmp_path / "log.jsonl")(NotANumber())
     last = lines_of(tmp_path / "log.jsonl")[-1]

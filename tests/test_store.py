@@ -184,10 +184,15 @@ def test_failures_are_answers(path):
 def test_what_failed_in_a_lost_generation_is_asked_again(whole, path):
     fun = Objective(stop_at=53, error=OSError("licence expired"))
     with pytest.raises(pyasmg.EvaluationError, match=r"6 of 10 .* generation 5"):
-        minimize(fun, path)
+        minimize(fun, path, cost_per_evaluation=1.0)
     mended = Objective()
-    same(minimize(mended, path), whole)
+    result = minimize(mended, path, cost_per_evaluation=1.0)
+    same(result, whole)
     assert len(mended.asked) == whole.n_evaluations - 53
+    assert result.cost == whole.n_evaluations + 6  # what failed was paid for as well
+    with RunReader(path) as reader:
+        assert reader.totals()["cost"] == result.cost
+        assert reader.failures_by_reason() == [{"reason": "OSError: licence expired", "count": 6, "final": 0}]
 
 
 def test_an_error_of_the_callback_loses_nothing(whole, path):
@@ -312,6 +317,15 @@ def test_another_version_is_refused(path):
         minimize(Objective(), path)
 
 
+def test_two_names_of_a_store_are_one(path):
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    with RunStore(path), pytest.raises(StoreError, match="in use by another run of this process"):
+        RunStore(link)
+    with RunStore(path), pytest.raises(StoreError, match="in use by process"):
+        _in_another_process(link)
+
+
 def test_two_runs_cannot_share_a_store(path):
     def nested(x):
         with pytest.raises(StoreError, match="in use by another run of this process"):
@@ -405,19 +419,21 @@ def test_a_corrupt_page_is_never_believed(whole, path, page):
         same(result, whole)
 
 
-def test_a_full_database_stops_the_run_with_everything_saved(whole, path):
+def test_a_full_database_stops_the_run_with_everything_saved(whole, path, monkeypatch):
     """SQLite's own limit makes the file full; the error that it raises is that of a full disk."""
     fun = Objective()
+    stores = []
+    begin = RunStore.begin
+    monkeypatch.setattr(RunStore, "begin", lambda self, *rest: (stores.append(self), begin(self, *rest)))
 
     def limit(opt):
         if opt.n_iterations == 5:
-            store = _open_stores()[0]
+            (store,) = stores
             pages = store._open.execute("PRAGMA page_count").fetchone()[0]
             store._open.execute(f"PRAGMA max_page_count = {pages}")
 
-    fun_calls = fun
     with pytest.raises(StoreError, match="full") as caught:
-        minimize(fun_calls, path, callback=limit)
+        minimize(fun, path, callback=limit)
     unsaved = caught.value.unsaved
     with RunReader(path) as reader:
         saved = reader.totals()["evaluations"]
@@ -426,12 +442,6 @@ def test_a_full_database_stops_the_run_with_everything_saved(whole, path):
     second = Objective()
     same(minimize(second, path), whole)
     assert len(second.asked) == whole.n_evaluations - saved
-
-
-def _open_stores():
-    import gc
-
-    return [item for item in gc.get_objects() if isinstance(item, RunStore) and item._connection is not None]
 
 
 def _limit_file_size():

@@ -109,7 +109,6 @@ class Driver:
         self.straggler_timeout = straggler_timeout
         self.n_objectives = n_objectives
         self.keeper = keeper
-        self.n_failures = 0  # attempts included, for the progress bar
 
     def check(self, values: FloatArray) -> str:
         """Return what is wrong with an answer, or ""; the first good one fixes m."""
@@ -139,6 +138,7 @@ class Driver:
             work.run()
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
+                work.take(work.arrived)
                 work.take(self.source.poll(0.0))
             self.source.cancel()
             raise
@@ -171,6 +171,7 @@ class Generation:
         self._again: list[tuple[float, Job, bool]] = []  # heap: when, what, in a call of its own
         self._running: dict[Job, _Call] = {}
         self._n_calls = 0
+        self.arrived: list[Outcome] = []  #: what came back last
         self._n_failed = sum(bool(record.error) and not record.open for record in self.records.values())
 
     @property
@@ -186,10 +187,10 @@ class Generation:
             if self._start():
                 progress = time.monotonic()
             if self._running:
-                outcomes = source.poll(self._patience(progress))
-                if outcomes:
+                self.arrived = source.poll(self._patience(progress))
+                if self.arrived:
                     progress = time.monotonic()
-                    self.take(outcomes)
+                    self.take(self.arrived)
                 elif self._is_stuck(progress):
                     self._give_up()
             elif self._again and not self.cut:
@@ -247,39 +248,43 @@ class Generation:
     # ------------------------------------------------------------------------------------------- what comes back
 
     def take(self, outcomes: Sequence[Outcome]) -> None:
-        """Save outcomes, then count them."""
-        records = []
+        """Save outcomes, then count them; when it is interrupted it can be called with the same ones again."""
         now = time.monotonic()
-        for outcome in outcomes:
-            call = self._running.pop(outcome.job, None)
-            if call is None:
-                continue  # given up before
+        judged = [
+            (outcome, call, self._judge(outcome))
+            for outcome in outcomes
+            if (call := self._running.get(outcome.job)) is not None  # else given up before, or taken already
+        ]
+        if not judged:
+            return
+        keeper = self._driver.keeper
+        if keeper is not None:
+            self.cut = keeper.record(self._points.generation, [record for _, _, record in judged]) or self.cut
+        for outcome, call, record in judged:
+            del self._running[outcome.job]
             call.n_running -= 1
             self._n_calls -= call.n_running == 0
-            records.append((outcome, self._judge(outcome, now - call.started)))
-        if not records:
-            return
-        if self._driver.keeper is not None:
-            self.cut = (
-                self._driver.keeper.record(self._points.generation, [record for _, record in records]) or self.cut
-            )
-        for outcome, record in records:
+            before = self.records.get(record.candidate)
+            cost = record.cost - (before.cost if before is not None else 0.0)
+            self._driver.budget.charge(cost, now - call.started)
             self.records[record.candidate] = record
-            if record.error:
-                self._driver.n_failures += 1
-            if record.error and not record.open:
-                self._n_failed += 1
-                if self._n_failed > self._max_failed:
-                    self.cut = self.cut or "failures"
-            if outcome.fatal:
-                self.cut = "source"
-            elif record.open:
-                wait = self._driver.retry.delay(record.attempts, outcome.retry_after)
-                again = Job(record.candidate, record.attempts + 1)
-                heapq.heappush(self._again, (now + wait, again, outcome.alone))
+            self._count(outcome, record, now)
 
-    def _judge(self, outcome: Outcome, elapsed: float) -> Record:
-        """Check an answer and charge for it."""
+    def _count(self, outcome: Outcome, record: Record, now: float) -> None:
+        """Draw the conclusions from one record."""
+        if record.error and not record.open:
+            self._n_failed += 1
+            if self._n_failed > self._max_failed:
+                self.cut = self.cut or "failures"
+        if outcome.fatal:
+            self.cut = "source"
+        elif record.open:
+            wait = self._driver.retry.delay(record.attempts, outcome.retry_after)
+            again = Job(record.candidate, record.attempts + 1)
+            heapq.heappush(self._again, (now + wait, again, outcome.alone))
+
+    def _judge(self, outcome: Outcome) -> Record:
+        """Check an answer."""
         driver = self._driver
         error, values = " ".join(outcome.error.split()), outcome.values
         if values is not None:
@@ -287,7 +292,6 @@ class Generation:
         elif not error:
             error = "no reason was given"
         cost = outcome.cost if outcome.cost is not None else driver.budget.price * outcome.billed
-        driver.budget.charge(cost, elapsed)
         before = self.records.get(outcome.job.candidate)
         again = bool(error) and (outcome.fatal or (outcome.retry and outcome.job.attempt < driver.attempts))
         return Record(
