@@ -71,6 +71,13 @@ def minimize_command(
         str | None,
         _Text(help="Instead of a function: an HTTP endpoint, plain JSON or KServe v2.", rich_help_panel=_FROM),
     ] = None,
+    name: Annotated[
+        str | None,
+        _Text(
+            help="What --command or --url goes by in a store, where that should not depend on the place.",
+            rich_help_panel=_FROM,
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         number_option(
@@ -192,9 +199,15 @@ def minimize_command(
         executor = None
         fun: Any
         if command is not None:
-            fun = stack.enter_context(_command(command, workers, timeout))
+            fun = stack.enter_context(_command(command, workers, timeout, name))
         elif url is not None:
-            http = {"protocol": protocol, "model": model, "batch_size": batch_size, "rate_limit": rate_limit}
+            http = {
+                "name": name,
+                "protocol": protocol,
+                "model": model,
+                "batch_size": batch_size,
+                "rate_limit": rate_limit,
+            }
             auth = {"auth_env": auth_env, "auth_header": auth_header, "auth_scheme": auth_scheme}
             fun = stack.enter_context(_http(url, workers, timeout, {**http, **auth}))
         else:
@@ -272,11 +285,11 @@ def retry(attempts: int | None, backoff: float) -> Retry:
         raise in_options(error) from None
 
 
-def _command(command: str, workers: int | None, timeout: float | None) -> Source:
+def _command(command: str, workers: int | None, timeout: float | None, name: str | None) -> Source:
     from .evaluation import Command
 
     try:
-        return Command(command, workers=workers or 1, timeout=timeout)
+        return Command(command, workers=workers or 1, timeout=timeout, name=name)
     except (ValueError, TypeError) as error:
         raise in_options(error) from None
 

@@ -85,6 +85,18 @@ def test_an_endpoint(folder):
         assert len((folder / "log.jsonl").read_text().splitlines()) == 19
 
 
+def test_an_endpoint_that_moves_goes_by_its_name(folder):
+    first = ["minimize", *SEARCH, "--store", "run.db", "--name", "simulator"]
+    with ServerProcess() as server:
+        run(folder, *first, "--url", server.url, "--max-evaluations", "61")
+    with ServerProcess() as server:
+        err = run(folder, *first[:-2], "--url", server.url, "--max-evaluations", "101", status=1)[1]
+        assert "objective is 'simulator' in the store" in err
+        run(folder, *first, "--url", server.url, "--max-evaluations", "102", "--output", "more.json")
+        assert sum(entry["rows"] for entry in server.log()) == 41
+    assert result_in(folder, "more.json")["n_evaluations"] == 101
+
+
 @pytest.mark.parametrize("way", ["function", "workers", "command"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_and_run_again(folder, whole, way, number):

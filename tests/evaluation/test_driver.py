@@ -140,6 +140,35 @@ def test_bad_retries(options, error, words):
         pyasmg.minimize(pair, START, 1.0, retry="twice", **OPTIONS)
 
 
+class Interrupted:
+    """A keeper in whose work Ctrl-C falls, before or after everything is saved."""
+
+    def __init__(self, when):
+        self.when, self.saved, self.calls = when, {}, 0
+
+    def record(self, generation, records):
+        self.calls += 1
+        if self.calls == 3 and self.when == "before":
+            raise KeyboardInterrupt
+        self.saved.update({record.candidate: record for record in records})
+        if self.calls == 3:
+            raise KeyboardInterrupt
+        return ""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_ctrl_c_while_an_answer_is_saved_does_not_lose_it(when):
+    source, keeper = Script(good, n_slots=2), Interrupted(when)
+    driver = Driver(source, keeper=keeper, budget=Budget(price=1.0))
+    X = np.zeros((8, 1))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_rows(source, X, driver)
+    asked = {job[0] for call in source.calls for job in call}
+    assert set(keeper.saved) == asked
+    assert driver.budget.cost == len(asked)
+    assert source.n_cancelled == 1
+
+
 # ------------------------------------------------------------------------------------------------------- budgets
 
 
