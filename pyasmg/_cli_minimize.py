@@ -154,9 +154,9 @@ def minimize_command(
     if (x0 is None) == (dimension is None):
         raise OptionError(f"give one of --x0 and --dimension; got {'neither' if x0 is None else 'both'}.")
     what = _one_of(objective=objective, command=command, url=url)
-    for name, value in (("--dimension", dimension), ("--workers", workers)):
+    for option, value in (("--dimension", dimension), ("--workers", workers)):
         if value is not None and value < 1:
-            raise OptionError(f"{name} must be an integer >= 1; got {value}.")
+            raise OptionError(f"{option} must be an integer >= 1; got {value}.")
     bounds = None
     if bounds_low is not None or bounds_high is not None:
         bounds = (
