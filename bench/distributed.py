@@ -82,13 +82,17 @@ class Assassin(DaskSource):
 def projection(d: int, control: float, n_workers: int, popsizes: Sequence[int], gigabits: float) -> Table:
     """Say what a generation costs on a large cluster; the assumptions are printed with it."""
     vector, rate = d * FEW_BYTES, gigabits * 1e9 / 8
-    rounds = 1 + math.ceil(math.log2(n_workers))  # one copy leaves the client; then those who have it double
+    # Who has a copy gives it to two others in each round of the tree; all the rest then fetch it from those who have.
+    holders = math.isqrt(n_workers - 1) + 1
+    rounds = 2 * math.ceil(math.log(holders, 3) - 1e-9)
+    others = math.ceil((n_workers - holders) / holders)
+    in_a_row = 1 + rounds + others
     title = (
         f"Projected, not measured: a generation with {n_workers:,} workers, d = {d:,}, all links {gigabits:g} Gb/s.\n"
-        f"By number: workers x 2 d x 8 bytes, and as measured {control:,.0f} bytes of commands per candidate.\n"
-        f"Doubling: all who have mean and stds pass them on, in 1 + log2(workers) = {rounds} transfers in a row;\n"
-        "at worst one worker serves all others. As vectors: N x d x 8 bytes to the scheduler, and from it.\n"
-        "Latencies and the scheduler's own time come on top."
+        f"By number: workers x 2 d x 8 bytes, and as measured {control:,.0f} bytes of commands per candidate. The\n"
+        f"client gives mean and stds to one worker, it to {holders - 1} more in a tree, and each of those to\n"
+        f"{others} others: 1 + {rounds} + {others} transfers in a row. At worst one worker serves all others.\n"
+        "As vectors: N x d x 8 bytes to the scheduler, and from it. Latencies and the scheduler's time come on top."
     )
     columns = ["candidates travel", "workers", "N", "GB in all", "GB leaving the client", "seconds of transfer"]
     table = Table("distributed_projection", columns, title=title)
@@ -96,7 +100,7 @@ def projection(d: int, control: float, n_workers: int, popsizes: Sequence[int], 
         commands, both = control * popsize, 2 * vector
         everything, leaving = both * n_workers + commands, both + commands
         rows = {
-            "by number, doubling": (everything, leaving, (rounds * both + commands) / rate),
+            "by number": (everything, leaving, (in_a_row * both + commands) / rate),
             "by number, at worst": (everything, leaving, ((1 + n_workers) * both + commands) / rate),
             "as vectors": (both * popsize, vector * popsize, both * popsize / rate),
         }

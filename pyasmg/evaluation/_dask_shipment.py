@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import itertools
 import logging
+import math
 import os
 import uuid
 from typing import Any
@@ -14,6 +16,7 @@ import numpy.typing as npt
 
 CLOSED = ("closing", "closed")  # a client's status when nothing comes back any more
 _QUIET = 30.0  # seconds without a worker before it is said
+_MANY_WORKERS, _MANY_BYTES = 16, 2**18
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +78,8 @@ class Shipment:
                 # A key, and so a group, of its own: the scheduler spreads large groups with few inputs evenly.
                 key = (f"{self.name}-{next(self._attempts)}", 0)
                 sent = await client.scatter({key: self._value}, direct=direct, hash=False)
+                if len(workers) >= _MANY_WORKERS and self._value.nbytes >= _MANY_BYTES:
+                    await _spread(client, sent[key], len(workers))
                 self._future = sent[key]
                 return
             except (asyncio.TimeoutError, TimeoutError, OSError, ValueError) as error:
@@ -83,6 +88,12 @@ class Shipment:
                 _log.info("sending to the workers failed, and is tried again: %s", error)
                 _direct.pop(client.id, None)
                 await asyncio.sleep(0.2)
+
+
+async def _spread(client: Any, future: Any, n_workers: int) -> None:
+    """Copy it to sqrt(n) workers, in a tree: all others fetch it at the same moment, and one alone would be the jam."""
+    with contextlib.suppress(Exception):  # it is for speed only
+        await asyncio.wait_for(client.replicate([future], n=math.isqrt(n_workers - 1) + 1), _QUIET)
 
 
 async def _first_worker(client: Any) -> None:

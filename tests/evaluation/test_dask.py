@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import pyasmg
-from pyasmg.evaluation import Driver, Job, Points, _dask_worker
+from pyasmg.evaluation import Driver, Job, Points, _dask_shipment, _dask_worker
 from pyasmg.evaluation import dask as module
 from pyasmg.evaluation._base import FINAL
 from pyasmg.evaluation.dask import DaskSource
@@ -254,6 +254,23 @@ def test_worker_that_has_forgotten_is_told_again(client):
         first = good(collect(source, points_of(opt), range(8)))
         client.run(_dask_worker.forget, source._run)
         assert good(collect(source, points_of(opt), range(8))).tobytes() == first.tobytes()
+
+
+def test_many_workers_get_copies_from_several(cluster, client, monkeypatch):
+    client.wait_for_workers(2, timeout=PATIENCE)
+    monkeypatch.setattr(_dask_shipment, "_MANY_WORKERS", 2)
+    monkeypatch.setattr(_dask_shipment, "_MANY_BYTES", 0)
+    opt = make_optimizer(bounds=(-1.0, 1.0))
+    client.amm.stop()
+    with DaskSource(values_of, client) as source:
+        source.start(points_of(opt), [Job(0)])
+        first = good(source.poll(PATIENCE))
+        # The task ran on one worker; what it needed is on both.
+        assert {len(task.who_has) for task in cluster.scheduler.tasks.values() if "data" in task.key[0]} == {2}
+        F = good(collect(source, points_of(opt), range(8)))
+    client.amm.start()
+    assert F.tobytes() == np.array([values_of(x) for x in opt.ask()]).tobytes()
+    assert (F[0] == first[0]).all()
 
 
 @pytest.mark.parametrize("direct", [True, False])
