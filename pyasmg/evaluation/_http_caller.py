@@ -11,11 +11,11 @@ from typing import Any
 from ._base import Counters, Job, Outcome
 from ._http_auth import Auth
 from ._http_exchange import Body, NoReplyError, exchange
+from ._http_mailbox import Mailbox
 from ._http_protocol import GarbledError, Protocol, UnusableError
 from ._http_session import Session
 from ._http_status import CallError, TooLargeError, check_status
 from ._http_text import hide, one_line, public_url
-from ._mailbox import Mailbox
 
 _ANSWER_BYTES, _ROW_BYTES, _LARGEST_ANSWER = 2**20, 2**16, 2**26  # an answer may have: the first + rows * second
 _REPEATS_SECRET = "the answer's text is not shown: it repeats the secret that was sent"

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from ._base import Job
 from ._http_protocol import GarbledError, Get, Message, Protocol, Row, UnusableError, brief, good_row, parse_json
+from ._http_tensors import HEADER_LENGTH, Tensor, decode_response, encode_request
 from ._http_text import one_line
-from ._tensors import HEADER_LENGTH, Tensor, decode_response, encode_request
 
 _FLOATS = {"FP32": "float32", "FP64": "float64"}
 _numbers = itertools.count()

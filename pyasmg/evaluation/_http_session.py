@@ -10,7 +10,7 @@ import threading
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from ._rate_limit import Gate
+from ._http_rate_limit import Gate
 
 if TYPE_CHECKING:
     import httpx

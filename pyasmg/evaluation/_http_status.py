@@ -7,8 +7,8 @@ from typing import Literal
 
 from ._http_exchange import Reply
 from ._http_protocol import quoted
+from ._http_rate_limit import retry_after
 from ._http_text import public_url
-from ._rate_limit import retry_after
 
 #: ``unsent``: the server never had the whole request; ``refused``: it said no before evaluating anything; ``unknown``:
 #: it may have evaluated, and billed.

@@ -15,9 +15,9 @@ from functools import partial
 
 from .._validate import describe, integer, number
 from ._base import Job, Outcome, Points, Source
-from ._child import Child
-from ._json_lines import request_line
-from ._worker import PASSING, Call, Worker
+from ._command_child import Child
+from ._command_lines import request_line
+from ._command_worker import PASSING, Call, Worker
 
 _FAREWELL = 2.0  # seconds that children have to exit by themselves in `close`
 _LONGEST_WAIT = 3600.0  # seconds of one system call

@@ -16,8 +16,8 @@ from ._http_auth import Auth, read_secret
 from ._http_caller import Caller
 from ._http_json import PlainJSON
 from ._http_kserve import KServe, is_kserve, model_url
+from ._http_mailbox import Mailbox
 from ._http_session import Session, abandon, import_httpx
-from ._mailbox import Mailbox
 
 
 class HTTP(Source):

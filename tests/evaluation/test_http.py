@@ -19,8 +19,8 @@ import pytest
 
 from pyasmg.evaluation import Driver, Job, Points, Retry
 from pyasmg.evaluation._driver import evaluate_rows
+from pyasmg.evaluation._http_rate_limit import LONGEST_PAUSE, retry_after
 from pyasmg.evaluation._http_text import one_line, public_url, split_url
-from pyasmg.evaluation._rate_limit import LONGEST_PAUSE, retry_after
 from pyasmg.evaluation.http import HTTP
 from tests.evaluation.http_server import KINDS, RETRY_AFTER, ServerProcess, objectives
 from tests.evaluation.raw_server import RawServer, http_answer

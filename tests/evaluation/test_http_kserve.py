@@ -7,7 +7,7 @@ import pytest
 
 from pyasmg.evaluation._http_kserve import is_kserve, model_url
 from pyasmg.evaluation._http_protocol import GarbledError
-from pyasmg.evaluation._tensors import DATATYPES, HEADER_LENGTH, Tensor, decode_response, encode_request
+from pyasmg.evaluation._http_tensors import DATATYPES, HEADER_LENGTH, Tensor, decode_response, encode_request
 from pyasmg.evaluation.http import HTTP
 from tests.evaluation.http_server import ServerProcess, objectives
 from tests.evaluation.raw_server import RawServer, http_answer

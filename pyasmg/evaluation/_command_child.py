@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 
-from ._json_lines import ProtocolError, one_line, printable
+from ._command_lines import ProtocolError, one_line, printable
 
 _log = logging.getLogger("pyasmg.evaluation")
 

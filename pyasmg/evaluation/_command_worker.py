@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ._base import Counters, Job, Outcome
-from ._child import Child
-from ._json_lines import Answer, ProtocolError, quote, read_answer
+from ._command_child import Child
+from ._command_lines import Answer, ProtocolError, quote, read_answer
 
 _log = logging.getLogger("pyasmg.evaluation")
 
