@@ -82,6 +82,7 @@ class DaskSource(Source):
         self._calls: dict[int, _Call] = {}
         #: Call and what came of it; None wakes :meth:`poll` up because workers have joined.
         self._answers: queue.SimpleQueue[tuple[_Call, worker.Answer | BaseException] | None] = queue.SimpleQueue()
+        self._ready: list[Outcome] = []  # kept here, so that Ctrl-C in poll() loses none
         self._function = self._shipment(_pickled(fun))
         self._bounds: Shipment | None = None
         self._generation: tuple[SearchDistribution, int, Shipment] | None = None
@@ -214,23 +215,23 @@ class DaskSource(Source):
 
     def poll(self, timeout: float | None) -> list[Outcome]:
         """Wait for calls to come back; returns early with nothing when the cluster has grown."""
-        outcomes: list[Outcome] = []
         end = None if timeout is None else time.monotonic() + timeout
-        while self._calls or end is not None:
+        while (self._calls or end is not None) and not self._ready:
             left = _LOOK_AGAIN if end is None else min(_LOOK_AGAIN, end - time.monotonic())
             try:
                 item = self._answers.get(timeout=max(0.0, left))
                 if item is None:
                     break
-                outcomes += self._outcomes(*item)
+                self._ready += self._outcomes(*item)
                 while not self._answers.empty():
                     item = self._answers.get()
-                    outcomes += [] if item is None else self._outcomes(*item)
+                    self._ready += [] if item is None else self._outcomes(*item)
             except queue.Empty:
                 self._look()
-                outcomes += self._abandoned()
-            if outcomes or (end is not None and time.monotonic() >= end):
+                self._ready += self._abandoned()
+            if end is not None and time.monotonic() >= end:
                 break
+        outcomes, self._ready = self._ready, []
         return outcomes
 
     def _outcomes(self, call: _Call, answer: worker.Answer | BaseException) -> list[Outcome]:
@@ -269,6 +270,7 @@ class DaskSource(Source):
             if call.follower is not None and self._client.status != "closed":
                 call.follower.cancel()
         self._calls.clear()
+        self._ready.clear()
 
     def close(self) -> None:
         """Cancel, and free what the workers hold for this source; the client stays open."""
@@ -336,7 +338,10 @@ def _explain(error: BaseException) -> str:
     import distributed
 
     if isinstance(error, distributed.KilledWorker):
-        return f"{error.allowed_failures + 1} workers died while running it (distributed.scheduler.allowed-failures)"
+        allowed = error.allowed_failures
+        return (
+            f"its worker died, {allowed + 1} times of {allowed + 1} (distributed.scheduler.allowed-failures: {allowed})"
+        )
     if isinstance(error, ConnectionError):
         return str(error)
     return f"it could not run on a Dask worker: {worker.describe(error)}"

@@ -559,7 +559,7 @@ def test_function_that_kills_its_worker(client, cluster, monkeypatch):
     with DaskSource(lambda x: os.kill(os.getpid(), signal.SIGKILL), client) as source:
         (outcome,) = collect(source, points_of(make_optimizer()), [0])
         assert source.counters.unknown == 1
-    assert outcome.error == "1 workers died while running it (distributed.scheduler.allowed-failures)"
+    assert outcome.error == "its worker died, 1 times of 1 (distributed.scheduler.allowed-failures: 0)"
     assert outcome.retry
     assert outcome.billed
     client.wait_for_workers(2, timeout=PATIENCE)
