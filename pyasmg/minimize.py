@@ -81,7 +81,7 @@ def minimize(
     timeout : float, optional
         Seconds after which a call of a Python function has failed; see :class:`pyasmg.evaluation.CallableSource`.
     straggler_timeout : float, optional
-        Seconds to wait for the next answer once nothing is left to be started in a generation; what is still running
+        Seconds to wait for the next answer when nothing more can be started in a generation; what is still running
         then counts as failed.
     min_success : float in (0, 1]
         Share of each generation that must not fail.
@@ -191,7 +191,8 @@ def _source(
 ) -> CallableSource | Source:
     if not callable(fun):
         raise TypeError(f"`fun` must be callable; got {type(fun).__name__}.")
-    if type(executor).__module__.split(".")[0] == "distributed" and hasattr(executor, "scheduler_info"):
+    bases = {base.__module__.split(".")[0] for base in type(executor).__mro__}
+    if "distributed" in bases and hasattr(executor, "scheduler_info"):  # a Client, known without importing Dask
         from .evaluation.dask import DaskSource
 
         return DaskSource(fun, executor, vectorized=vectorized, timeout=timeout)

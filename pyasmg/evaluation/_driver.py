@@ -83,7 +83,7 @@ class Driver:
     budget : Budget, optional
         Looked at before anything is started.
     straggler_timeout : float, optional
-        Seconds to wait for the next answer when nothing is left to start; what is still running then has failed.
+        Seconds to wait for the next answer when nothing more can be started; what is still running then has failed.
     n_objectives : int, optional
         m; the first good answer fixes it otherwise.
     keeper : Keeper, optional
@@ -307,19 +307,25 @@ class Generation:
 
     # ------------------------------------------------------------------------------------------- what does not
 
+    @property
+    def _retry_is_due(self) -> bool:
+        """Whether there is something to be asked again, now or later, and room for it."""
+        return bool(self._again) and not self.cut and self._n_calls < self._driver.source.n_slots
+
     def _patience(self, progress: float) -> float | None:
-        """Seconds to wait for an answer: until something is to be started again, or all hope is lost."""
-        ends = []
-        if self._again and not self.cut and self._n_calls < self._driver.source.n_slots:
-            ends.append(self._again[0][0])
-        if self._driver.straggler_timeout is not None:
-            ends.append(progress + self._driver.straggler_timeout)
-        return max(0.0, min(ends) - time.monotonic()) if ends else None
+        """Seconds to wait for an answer: until something is to be asked again, or all hope is lost."""
+        limit = self._driver.straggler_timeout
+        if self._retry_is_due:
+            end = self._again[0][0]
+        elif limit is not None:
+            end = progress + limit
+        else:
+            return None
+        return max(0.0, end - time.monotonic())
 
     def _is_stuck(self, progress: float) -> bool:
         limit = self._driver.straggler_timeout
-        waiting = bool(self._fresh or self._again) and not self.cut
-        return limit is not None and not waiting and time.monotonic() - progress >= limit
+        return limit is not None and not self._retry_is_due and time.monotonic() - progress >= limit
 
     def _give_up(self) -> None:
         """Count as failed what is still running."""
@@ -328,7 +334,7 @@ class Generation:
         stragglers = list(self._running)
         source.cancel()
         source.counters.unknown += len(stragglers)
-        error = f"no answer came for {limit:g} s while nothing else was left to do (straggler_timeout)"
+        error = f"no answer came for {limit:g} s while nothing else could be started (straggler_timeout)"
         self.take([Outcome(job, error=error, retry=False) for job in stragglers])
 
 

@@ -325,6 +325,23 @@ def test_a_straggler_does_not_hold_the_generation(workers):
     assert result.n_iterations == 5
 
 
+def test_hanging_in_every_slot_does_not_hold_the_generation():
+    """Two of two slots hang while others wait to be started; a third candidate waits for its second attempt."""
+
+    def answer(job, x):
+        if job.candidate in (1, 2) and job.attempt == 1:
+            return None
+        return good(job, x) if job.candidate != 0 or job.attempt > 1 else Outcome(job, error="not yet")
+
+    source = Script(answer, n_slots=2)
+    driver = Driver(source, retry=Retry(attempts=2, backoff=0.4), straggler_timeout=0.2)
+    before = time.process_time()
+    F = evaluate_rows(source, np.zeros((6, 2)), driver)
+    assert time.process_time() - before < 0.3  # waits, does not spin
+    assert np.isnan(F[:, 0]).tolist() == [False, True, True, False, False, False]
+    assert source.n_cancelled == 1
+
+
 @pytest.mark.parametrize("pool", [None, ThreadPoolExecutor])
 def test_a_function_that_hangs_is_given_up(pool):
     release = threading.Event()
