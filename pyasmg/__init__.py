@@ -5,6 +5,8 @@ simplex QP behind it, :func:`fair_weights` the weights of Nash-MTL, FairGrad and
 the ways in which objective values are asked for, :mod:`pyasmg.store` the file that a run survives in.
 """
 
+from typing import Any
+
 from ._state import StateError
 from ._store_lock import StoreError
 from ._version import __version__
@@ -28,3 +30,13 @@ __all__ = [
     "min_norm_weights",
     "minimize",
 ]
+
+_ON_DEMAND = ("callbacks", "problems", "report", "store")  # ``pyasmg.store`` works without importing it by itself
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return import_module(f".{name}", __name__)

@@ -3,9 +3,13 @@
 import inspect
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+import pyasmg
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -47,3 +51,10 @@ def test_the_shell_examples_options_exist():
     for command in commands:
         options = {word[2:].replace("-", "_") for word in shlex.split(command) if word.startswith("--")}
         assert options <= known, command
+
+
+def test_submodules_are_there_without_an_import_of_their_own():
+    program = "import pyasmg; print(pyasmg.store.RunReader, pyasmg.callbacks.combine, pyasmg.report, pyasmg.problems)"
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_thing'"):
+        _ = pyasmg.no_such_thing
