@@ -1,0 +1,92 @@
+"""Every method, and what it claims: the shared tests run over this table.
+
+A new method is tested by adding one entry here. A claim that a method does not make is False or None, never adjusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyasmg.mtl as mtl
+from pyasmg.mtl import Balancer
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method and its claims.
+
+    Attributes
+    ----------
+    make
+        Makes a balancer for m tasks.
+    degree
+        Multiplying all losses by s multiplies the first direction by ``s**degree``; None where there is no such law.
+    units
+        The first direction does not depend on the units of the single losses (powers of two, so exactly up to 1e-9).
+    symmetric
+        The direction does not depend on the order of the tasks.
+    twins
+        A task that stands there twice gets the same weight twice.
+    common_descent
+        The direction is a descent direction for each loss wherever there is one.
+    stationary
+        The direction vanishes where 0 is in the convex hull of the gradients: its length over that of the shortest
+        gradient is at most this.
+    features
+        Takes ``features=``.
+    """
+
+    make: Callable[[int], Balancer]
+    degree: float | None = None
+    units: bool = False
+    symmetric: bool = True
+    twins: bool = True
+    common_descent: bool = False
+    stationary: float | None = None
+    features: bool = True
+
+
+CASES: dict[str, Case] = {
+    "DWA": Case(lambda m: mtl.DWA(m, steps_per_epoch=2), degree=1),
+    "EW": Case(mtl.EW, degree=1),
+    "EW sum": Case(lambda m: mtl.EW(m, reduction="sum"), degree=1),
+    "FairGrad": Case(mtl.FairGrad, degree=-1 / 3, common_descent=True, stationary=1e-4),
+    "FairGrad 5": Case(lambda m: mtl.FairGrad(m, alpha=5), degree=1 - 10 / 6, common_descent=True, stationary=1e-2),
+    "FairGrad weighted": Case(
+        lambda m: mtl.FairGrad(m, head_weights="weighted"), degree=-1 / 3, common_descent=True, stationary=1e-4
+    ),
+    "MGDA": Case(mtl.MGDA, degree=1, twins=False, common_descent=True, stationary=1e-4),
+    "MGDA l2": Case(
+        lambda m: mtl.MGDA(m, normalization="l2", normalize_direction=True),
+        degree=0,
+        units=True,
+        twins=False,
+        common_descent=True,
+        stationary=1e-4,
+    ),
+    "MGDA l2 raw": Case(lambda m: mtl.MGDA(m, normalization="l2"), degree=1, twins=False),
+    "MGDA loss": Case(lambda m: mtl.MGDA(m, normalization="loss"), degree=1, twins=False),
+    "MGDA loss+": Case(lambda m: mtl.MGDA(m, normalization="loss+", head_weights="one"), degree=1, twins=False),
+    "NashMTL": Case(mtl.NashMTL, degree=0, units=True, common_descent=True, stationary=1e-4),
+    "NashMTL normalized": Case(
+        lambda m: mtl.NashMTL(m, normalize=True), degree=1, common_descent=True, stationary=1e-4
+    ),
+    "NashMTL every third": Case(
+        lambda m: mtl.NashMTL(m, update_every=3, max_norm=1.0, head_weights="one"),
+        degree=0,
+        units=True,
+        common_descent=True,
+        stationary=1e-4,
+    ),
+    "PIVRG": Case(mtl.PIVRG, degree=-1 / 3, common_descent=True, stationary=1e-4),
+    "RLW": Case(mtl.RLW, degree=1, symmetric=False, twins=False),
+    "SI": Case(mtl.SI, degree=0, units=True),
+    "UW": Case(mtl.UW, degree=1),
+    "UW in the optimizer": Case(lambda m: mtl.UW(m, learning_rate=None), degree=1),
+}
+
+
+def named(claim: Callable[[Case], object]) -> list[str]:
+    """Return the names of the cases that make a claim."""
+    return [name for name, case in CASES.items() if claim(case)]
