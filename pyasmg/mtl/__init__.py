@@ -15,6 +15,7 @@ try:
 except ImportError as error:
     raise ImportError('pyasmg.mtl needs PyTorch: pip install "pyasmg[torch]".') from error
 
+from . import metrics
 from ._base import Balancer, LossBalancer
 from ._diagnostics import Diagnostics
 from ._gradient import GradientBalancer, GramBalancer
@@ -24,6 +25,7 @@ from .fairgrad import FairGrad
 from .mgda import MGDA
 from .nash_mtl import NashMTL
 from .performance import Performance
+from .performance_informed import PerformanceInformed
 from .pivrg import PIVRG
 from .rlw import RLW
 from .si import SI
@@ -63,4 +65,6 @@ __all__ = [
     "LossBalancer",
     "NashMTL",
     "Performance",
+    "PerformanceInformed",
+    "metrics",
 ]

@@ -40,8 +40,8 @@ class Performance:
     Notes
     -----
     Deviations: the denominator of (3) is :math:`|M_{b,i}|`, which differs for negative baselines only, where the
-    printed form would turn the sign around. A task with several metrics gets the mean of their drops, as in the
-    tables of the paper.
+    printed form would turn the sign around. A task with several metrics gets the mean of their drops; the paper does
+    not say what it gets.
     """
 
     def __init__(
