@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +37,8 @@ class Balancer(nn.Module, ABC):
         ``preference[i]`` before the method sees it.
     """
 
+    #: Whether the values of the losses enter, beside their gradients.
+    looks_at_losses: bool = True
     #: Attributes beside tensors of the module that are part of its state.
     _state_fields: ClassVar[tuple[str, ...]] = ()
 
@@ -148,6 +151,12 @@ class LossBalancer(Balancer):
         Called once a step, with finite losses.
         """
 
+    def _weigh(self, losses: FloatArray) -> FloatArray:
+        """Return the weights with the preference, if any: by default the losses are multiplied by it beforehand."""
+        if self._preference is None:
+            return self.weights(losses)
+        return np.asarray(self._preference * self.weights(self._preference * losses))
+
     def backward(
         self,
         losses: LossesLike,
@@ -171,8 +180,7 @@ class LossBalancer(Balancer):
         if trunk is not None and own is not None:
             inputs = trunk + [parameter for head in own for parameter in head]
         values = mean_array(checked.values, group, checked.device)
-        factor = 1.0 if self._preference is None else self._preference
-        weights = factor * self.weights(factor * values)
+        weights = self._weigh(values)
         self._diagnostics = Diagnostics(values, weights)
         scale = scale_of(scaler, checked.device)
         if group is None:

@@ -36,6 +36,7 @@ class GradientBalancer(Balancer):
         gives to the tasks. The default is what the source of each method does.
     """
 
+    looks_at_losses = False
     #: Whether the gradients on a representation can stand in for those on the parameters.
     supports_features: ClassVar[bool] = True
     #: What ``head_weights`` is by default.
@@ -140,10 +141,14 @@ class GramBalancer(GradientBalancer):
         weights = self.weights_from_gram(gram, losses)
         return combine(weights, matrix), weights
 
-    def _aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
+    def _weigh(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
+        """Return the weights with the preference, if any."""
         if self._preference is None:
-            return self.aggregate(matrix, gram, losses)
-        weights = self.preferred_weights(gram, losses, self._preference)
+            return self.weights_from_gram(gram, losses)
+        return self.preferred_weights(gram, losses, self._preference)
+
+    def _aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
+        weights = self._weigh(gram, losses)
         return combine(weights, matrix), weights
 
 

@@ -34,6 +34,8 @@ class EW(LossBalancer):
         The mean as in PIVRG, Eq. (1); the sum is what LibMTL and most of the authors' scripts compute.
     """
 
+    looks_at_losses = False
+
     def __init__(self, n_tasks: int, *, reduction: Reduction = "mean") -> None:
         super().__init__(n_tasks)
         self._factor = reduction_factor(reduction, n_tasks)

@@ -58,6 +58,7 @@ class MGDA(GramBalancer):
             raise ValueError(f"`normalization` must be 'none', 'l2', 'loss' or 'loss+'; got {normalization!r}.")
         self.normalization: Normalization = normalization
         self.normalize_direction = bool(normalize_direction)
+        self.looks_at_losses = normalization in ("loss", "loss+")
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
         return self._balanced(gram, losses, np.ones(self.n_tasks))

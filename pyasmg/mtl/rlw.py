@@ -28,6 +28,7 @@ class RLW(LossBalancer):
         balancer's state. Deviation: the authors' code draws from PyTorch's global generator.
     """
 
+    looks_at_losses = False
     _state_fields: ClassVar[tuple[str, ...]] = ("_generator",)
 
     def __init__(self, n_tasks: int, *, seed: int = 0) -> None:
