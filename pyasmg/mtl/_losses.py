@@ -14,7 +14,7 @@ from ._types import FloatArray, LossesLike
 
 
 class Losses:
-    """The m losses of one step.
+    """The m losses of one step; without ``gradients``, their values are all that is asked for.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Losses:
         The values in float64, on the host.
     """
 
-    def __init__(self, losses: LossesLike, n_tasks: int) -> None:
+    def __init__(self, losses: LossesLike, n_tasks: int, *, gradients: bool = True) -> None:
         if isinstance(losses, Tensor):
             if losses.shape != (n_tasks,):
                 raise ValueError(f"`losses` must have shape (n_tasks,) = ({n_tasks},); got {tuple(losses.shape)}.")
@@ -39,7 +39,7 @@ class Losses:
         if not np.isfinite(self.values).all():
             task = int(np.flatnonzero(~np.isfinite(self.values))[0])
             raise ValueError(f"`losses` must be finite; task {task} has the loss {self.values[task]}.")
-        for task in range(n_tasks):
+        for task in range(n_tasks if gradients else 0):
             if not self.requires_grad(task):
                 raise ValueError(f"each of `losses` must require a gradient; the loss of task {task} does not.")
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from .._validate import number
 from ._base import LossBalancer
+from ._learned import descend, read
 from ._state import Adam
 from ._types import FloatArray
 
@@ -49,13 +50,6 @@ class UW(LossBalancer):
         self._by_itself = learning_rate is not None
 
     def weights(self, losses: FloatArray) -> FloatArray:
-        variances = self.log_variances.detach().cpu().numpy().astype(np.float64)
-        weights = 0.5 * np.exp(-variances)
-        gradient = 0.5 - weights * losses
-        with torch.no_grad():
-            if self._by_itself:
-                self.log_variances.copy_(torch.from_numpy(self._adam.step(variances, gradient)))
-            else:
-                found = torch.from_numpy(gradient).to(self.log_variances)
-                self.log_variances.grad = found if self.log_variances.grad is None else self.log_variances.grad + found
+        weights = 0.5 * np.exp(-read([self.log_variances]))
+        descend([self.log_variances], 0.5 - weights * losses, self._adam if self._by_itself else None)
         return np.asarray(weights)

@@ -48,6 +48,29 @@ class Case:
 
 
 CASES: dict[str, Case] = {
+    "BiLB4MTL": Case(mtl.BiLB4MTL, degree=1, symmetric=False, twins=False),
+    "BiLB4MTL sigma": Case(
+        lambda m: mtl.BiLB4MTL(m, tau="sigma", normalization="rescaled"),
+        degree=0,
+        units=True,
+        symmetric=False,
+        twins=False,
+    ),
+    "BiLB4MTL logarithmic": Case(
+        lambda m: mtl.BiLB4MTL(m, penalty=0.1, normalization="logarithmic", steps_per_epoch=3, learning_rate=None),
+        degree=0,
+        units=True,
+        symmetric=False,
+        twins=False,
+    ),
+    "BiLB4MTL released": Case(
+        lambda m: mtl.BiLB4MTL(
+            m, tau="sigma", normalization="rescaled", penalty=0.05, clip=(0.2, 0.8), released=True, smoothing=1e-6
+        ),
+        degree=1,
+        symmetric=False,
+        twins=False,
+    ),
     "DWA": Case(lambda m: mtl.DWA(m, steps_per_epoch=2), degree=1),
     "EW": Case(mtl.EW, degree=1),
     "EW sum": Case(lambda m: mtl.EW(m, reduction="sum"), degree=1),
@@ -55,6 +78,15 @@ CASES: dict[str, Case] = {
     "FairGrad 5": Case(lambda m: mtl.FairGrad(m, alpha=5), degree=1 - 10 / 6, common_descent=True, stationary=1e-2),
     "FairGrad weighted": Case(
         lambda m: mtl.FairGrad(m, head_weights="weighted"), degree=-1 / 3, common_descent=True, stationary=1e-4
+    ),
+    "FAMO": Case(mtl.FAMO),
+    "FAMO as in the paper": Case(lambda m: mtl.FAMO(m, epsilon=0.0), degree=1),
+    "GO4Align": Case(lambda m: mtl.GO4Align(m, step_size=0.1)),
+    "GO4Align fixed": Case(lambda m: mtl.GO4Align(m, step_size=0.0), degree=1),
+    "IMTLL": Case(mtl.IMTLL, degree=1),
+    "IMTLL in the optimizer": Case(lambda m: mtl.IMTLL(m, learning_rate=None), degree=1),
+    "LogSmoothChebyshev": Case(
+        lambda m: mtl.LogSmoothChebyshev(m, warmup_epochs=2, steps_per_epoch=1), degree=0, units=True
     ),
     "MGDA": Case(mtl.MGDA, degree=1, twins=False, common_descent=True, stationary=1e-4),
     "MGDA l2": Case(
@@ -82,6 +114,7 @@ CASES: dict[str, Case] = {
     "PIVRG": Case(mtl.PIVRG, degree=-1 / 3, common_descent=True, stationary=1e-4),
     "RLW": Case(mtl.RLW, degree=1, symmetric=False, twins=False),
     "SI": Case(mtl.SI, degree=0, units=True),
+    "SmoothChebyshev": Case(mtl.SmoothChebyshev),
     "UW": Case(mtl.UW, degree=1),
     "UW in the optimizer": Case(lambda m: mtl.UW(m, learning_rate=None), degree=1),
 }
