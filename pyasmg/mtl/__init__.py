@@ -19,41 +19,61 @@ from . import metrics
 from ._base import Balancer, LossBalancer
 from ._diagnostics import Diagnostics
 from ._gradient import GradientBalancer, GramBalancer
+from .aligned_mtl import AlignedMTL
 from .bilb4mtl import BiLB4MTL
+from .cagrad import CAGrad
 from .dwa import DWA
 from .ew import EW, LS
 from .fairgrad import FairGrad
 from .famo import FAMO
 from .go4align import GO4Align
+from .graddrop import GradDrop
+from .gradnorm import GradNorm
+from .gradvac import GradVac
+from .imtl_g import IMTLG
 from .imtl_l import IMTLL
 from .mgda import MGDA
+from .moco import MoCo
 from .nash_mtl import NashMTL
+from .pcgrad import PCGrad
 from .performance import Performance
 from .performance_informed import PerformanceInformed
 from .pivrg import PIVRG
 from .rlw import RLW
+from .rotograd import RotoGrad
 from .si import SI
 from .smooth_chebyshev import STCH, LogSmoothChebyshev, SmoothChebyshev
+from .upgrad import UPGrad
 from .uw import UW
 
 #: Every method by its name; an alias stands once.
 METHODS: dict[str, type[Balancer]] = {
     method.__name__: method
     for method in (
+        AlignedMTL,
         BiLB4MTL,
+        CAGrad,
         DWA,
         EW,
         FairGrad,
         FAMO,
         GO4Align,
+        GradDrop,
+        GradNorm,
+        GradVac,
+        IMTLG,
         IMTLL,
         LogSmoothChebyshev,
         MGDA,
+        MoCo,
         NashMTL,
+        PCGrad,
         PIVRG,
         RLW,
+        RotoGrad,
         SI,
         SmoothChebyshev,
+        UPGrad,
         UW,
     )
 }
@@ -62,6 +82,7 @@ __all__ = [
     "DWA",
     "EW",
     "FAMO",
+    "IMTLG",
     "IMTLL",
     "LS",
     "METHODS",
@@ -71,18 +92,27 @@ __all__ = [
     "SI",
     "STCH",
     "UW",
+    "AlignedMTL",
     "Balancer",
     "BiLB4MTL",
+    "CAGrad",
     "Diagnostics",
     "FairGrad",
     "GO4Align",
+    "GradDrop",
+    "GradNorm",
+    "GradVac",
     "GradientBalancer",
     "GramBalancer",
     "LogSmoothChebyshev",
     "LossBalancer",
+    "MoCo",
     "NashMTL",
+    "PCGrad",
     "Performance",
     "PerformanceInformed",
+    "RotoGrad",
     "SmoothChebyshev",
+    "UPGrad",
     "metrics",
 ]

@@ -36,7 +36,7 @@ def unpack(current: Any, packed: Any) -> Any:
         for name, entry in packed.items():
             setattr(current, name, unpack(getattr(current, name), entry))
         return current
-    if isinstance(current, Tensor):
+    if isinstance(current, Tensor) and isinstance(packed, Tensor):
         return packed.to(current)
     if isinstance(packed, Tensor):
         return packed.cpu().numpy().copy()

@@ -35,6 +35,8 @@ class Case:
         gradient is at most this.
     features
         Takes ``features=``.
+    entrywise
+        Where the representation is the shared parameters, the direction is the one without ``features=``.
     """
 
     make: Callable[[int], Balancer]
@@ -45,9 +47,12 @@ class Case:
     common_descent: bool = False
     stationary: float | None = None
     features: bool = True
+    entrywise: bool = True
 
 
 CASES: dict[str, Case] = {
+    "AlignedMTL": Case(mtl.AlignedMTL, degree=1),
+    "AlignedMTL median": Case(lambda m: mtl.AlignedMTL(m, scale="median", reduction="sum"), degree=1),
     "BiLB4MTL": Case(mtl.BiLB4MTL, degree=1, symmetric=False, twins=False),
     "BiLB4MTL sigma": Case(
         lambda m: mtl.BiLB4MTL(m, tau="sigma", normalization="rescaled"),
@@ -71,6 +76,9 @@ CASES: dict[str, Case] = {
         symmetric=False,
         twins=False,
     ),
+    "CAGrad": Case(mtl.CAGrad, degree=1, twins=False),
+    "CAGrad 1.5": Case(lambda m: mtl.CAGrad(m, c=1.5), degree=1, twins=False, common_descent=True, stationary=1e-4),
+    "CAGrad released": Case(lambda m: mtl.CAGrad(m, rescale="square", reduction="sum"), degree=1, twins=False),
     "DWA": Case(lambda m: mtl.DWA(m, steps_per_epoch=2), degree=1),
     "EW": Case(mtl.EW, degree=1),
     "EW sum": Case(lambda m: mtl.EW(m, reduction="sum"), degree=1),
@@ -83,6 +91,20 @@ CASES: dict[str, Case] = {
     "FAMO as in the paper": Case(lambda m: mtl.FAMO(m, epsilon=0.0), degree=1),
     "GO4Align": Case(lambda m: mtl.GO4Align(m, step_size=0.1)),
     "GO4Align fixed": Case(lambda m: mtl.GO4Align(m, step_size=0.0), degree=1),
+    "GradDrop": Case(mtl.GradDrop, degree=1, twins=False, entrywise=False),
+    "GradDrop with a leak": Case(lambda m: mtl.GradDrop(m, leak=0.2, seed=1), degree=1, twins=False, entrywise=False),
+    "GradNorm": Case(mtl.GradNorm, degree=1),
+    "GradNorm softmax": Case(
+        lambda m: mtl.GradNorm(m, parametrization="softmax", warmup_steps=2, head_weights="one"), degree=1
+    ),
+    "GradVac": Case(mtl.GradVac, degree=1, symmetric=False, twins=False),
+    "GradVac on violation": Case(
+        lambda m: mtl.GradVac(m, beta=0.1, update="violation", reduction="mean", seed=1),
+        degree=1,
+        symmetric=False,
+        twins=False,
+    ),
+    "IMTLG": Case(mtl.IMTLG, degree=1, stationary=1e-4),
     "IMTLL": Case(mtl.IMTLL, degree=1),
     "IMTLL in the optimizer": Case(lambda m: mtl.IMTLL(m, learning_rate=None), degree=1),
     "LogSmoothChebyshev": Case(
@@ -100,6 +122,10 @@ CASES: dict[str, Case] = {
     "MGDA l2 raw": Case(lambda m: mtl.MGDA(m, normalization="l2"), degree=1, twins=False),
     "MGDA loss": Case(lambda m: mtl.MGDA(m, normalization="loss"), degree=1, twins=False),
     "MGDA loss+": Case(lambda m: mtl.MGDA(m, normalization="loss+", head_weights="one"), degree=1, twins=False),
+    "MoCo": Case(mtl.MoCo, twins=False, features=False),
+    "MoCo of LibMTL": Case(
+        lambda m: mtl.MoCo(m, beta=0.5, projection="softmax", normalization="loss"), twins=False, features=False
+    ),
     "NashMTL": Case(mtl.NashMTL, degree=0, units=True, common_descent=True, stationary=1e-4),
     "NashMTL normalized": Case(
         lambda m: mtl.NashMTL(m, normalize=True), degree=1, common_descent=True, stationary=1e-4
@@ -111,10 +137,20 @@ CASES: dict[str, Case] = {
         common_descent=True,
         stationary=1e-4,
     ),
+    "PCGrad": Case(mtl.PCGrad, degree=1, symmetric=False, twins=False),
+    "PCGrad mean": Case(
+        lambda m: mtl.PCGrad(m, reduction="mean", seed=1, head_weights="weighted"),
+        degree=1,
+        symmetric=False,
+        twins=False,
+    ),
     "PIVRG": Case(mtl.PIVRG, degree=-1 / 3, common_descent=True, stationary=1e-4),
     "RLW": Case(mtl.RLW, degree=1, symmetric=False, twins=False),
+    "RotoGrad": Case(mtl.RotoGrad, degree=1),
+    "RotoGrad rotate only": Case(lambda m: mtl.RotoGrad(m, 2, rotate_only=True), degree=1),
     "SI": Case(mtl.SI, degree=0, units=True),
     "SmoothChebyshev": Case(mtl.SmoothChebyshev),
+    "UPGrad": Case(mtl.UPGrad, degree=1, twins=False, common_descent=True),
     "UW": Case(mtl.UW, degree=1),
     "UW in the optimizer": Case(lambda m: mtl.UW(m, learning_rate=None), degree=1),
 }
