@@ -24,6 +24,8 @@ HeadWeights = Literal["one", "weighted"]
 class GradientBalancer(Balancer):
     """A balancer that needs the gradient of each task: m backward passes, or one through the trunk with ``features``.
 
+    Memory: one matrix of m rows, on the CPU kept from one step to the next.
+
     A subclass gives :meth:`aggregate`; where it is a linear combination whose coefficients follow from inner products
     of the gradients, it derives from :class:`GramBalancer` instead.
 
@@ -50,6 +52,7 @@ class GradientBalancer(Balancer):
         if chosen not in ("one", "weighted"):
             raise ValueError(f"`head_weights` must be 'one' or 'weighted'; got {chosen!r}.")
         self.head_weights: HeadWeights = chosen
+        self._workspace: Tensor | None = None
 
     @abstractmethod
     def aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
@@ -92,7 +95,9 @@ class GradientBalancer(Balancer):
             gradients.backward_weighted(reused, reused if self.head_weights == "weighted" else np.ones(self.n_tasks))
             self._diagnostics = Diagnostics(values, reused)
             return
-        matrix = gradients.compute()
+        matrix = gradients.compute(self._workspace)
+        # fresh pages cost as much as a backward pass or two; PyTorch keeps them by itself on other devices
+        self._workspace = matrix if matrix.device.type == "cpu" else None
         gram = gradients.gram(gram_matrix(matrix))
         if not np.isfinite(gram).all():
             if scaler is None:
@@ -107,8 +112,13 @@ class GradientBalancer(Balancer):
             if not self._linear and scale != 1.0:
                 direction = direction * scale
             self._diagnostics = Diagnostics(values, weights, gram)
+        if direction.untyped_storage().data_ptr() == matrix.untyped_storage().data_ptr():
+            direction = direction.clone()  # it becomes `.grad`, and the matrix is used again
         own = np.ones(self.n_tasks) if self.head_weights == "one" or weights is None else weights
         gradients.write(direction, own)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_workspace": None}
 
     def _aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
         """Aggregate with the preference, if any: by default the losses are multiplied by it beforehand."""

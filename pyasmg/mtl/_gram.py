@@ -10,6 +10,7 @@ from ._types import FloatArray
 
 CHUNK = 65536  # columns at a time; the partial sums are added in float64
 EXACT_WORK = 2**21  # up to this many products in float64 cost next to nothing
+SYMMETRIC_FROM = 16  # rows from which on NumPy, which computes one triangle only, is faster than PyTorch on the CPU
 SMALLEST, LARGEST = 1e-30, 1e34  # squares outside may have lost digits in single precision
 
 
@@ -32,6 +33,10 @@ def gram_matrix(matrix: Tensor) -> FloatArray:
 
 def _sum(matrix: Tensor, dtype: torch.dtype) -> FloatArray:
     m, d = matrix.shape
+    if m >= SYMMETRIC_FROM and matrix.device.type == "cpu" and matrix.dtype is dtype:
+        rows = matrix.detach().numpy()
+        chunks = (rows[:, start : start + CHUNK] for start in range(0, d, CHUNK))
+        return np.asarray(sum((chunk @ chunk.T for chunk in chunks), np.zeros((m, m))))
     total = torch.zeros((m, m), dtype=torch.float64, device=matrix.device)
     for start in range(0, d, CHUNK):
         columns = matrix[:, start : start + CHUNK].to(dtype)

@@ -32,20 +32,20 @@ class Losses:
         else:
             self._vector = None
             self._list = _scalars(losses, n_tasks)
-            values = torch.stack([loss.detach().reshape(()).to(self._list[0]) for loss in self._list])
+            with torch.no_grad():
+                if all(loss.ndim == 0 and loss.dtype is self._list[0].dtype for loss in self._list):
+                    values = torch.stack(self._list)
+                else:
+                    values = torch.stack([loss.reshape(()).to(self._list[0]) for loss in self._list])
         if values.is_complex() or not values.is_floating_point():
             raise TypeError(f"`losses` must be real floating-point tensors; got dtype {values.dtype}.")
         self.values: FloatArray = values.double().cpu().numpy().copy()
         if not np.isfinite(self.values).all():
             task = int(np.flatnonzero(~np.isfinite(self.values))[0])
             raise ValueError(f"`losses` must be finite; task {task} has the loss {self.values[task]}.")
-        for task in range(n_tasks if gradients else 0):
-            if not self.requires_grad(task):
+        for task, loss in enumerate(self.graph if gradients else []):
+            if not loss.requires_grad:
                 raise ValueError(f"each of `losses` must require a gradient; the loss of task {task} does not.")
-
-    def requires_grad(self, task: int) -> bool:
-        """Whether the loss of a task depends on anything."""
-        return (self._vector if self._vector is not None else self._list[task]).requires_grad
 
     def task_grad(self, task: int, inputs: list[Tensor], scale: float, retain_graph: bool) -> tuple[Tensor | None, ...]:
         """Return the gradient of one loss times ``scale``; None where the loss does not depend on an input."""
@@ -71,8 +71,12 @@ class Losses:
     def _weighted(self, weights: FloatArray) -> tuple[list[Tensor], list[Tensor]]:
         if self._vector is not None:
             return [self._vector], [torch.as_tensor(weights).to(self._vector)]
-        start = torch.as_tensor(weights).to(self._list[0])
-        return self._list, [w.reshape(loss.shape).to(loss) for w, loss in zip(start.unbind(), self._list, strict=True)]
+        first = self._list[0]
+        starts = torch.as_tensor(weights).to(first).unbind()
+        return self._list, [
+            start if loss.ndim == 0 and loss.dtype is first.dtype else start.reshape(loss.shape).to(loss)
+            for start, loss in zip(starts, self._list, strict=True)
+        ]
 
     @property
     def graph(self) -> list[Tensor]:

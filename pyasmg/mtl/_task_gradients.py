@@ -56,11 +56,15 @@ class TaskGradients:
         self._head_gradients: list[Sequence[Tensor | None]] = []
         self._targets = self._shared if self._features is None else self._features
 
-    def compute(self) -> Tensor:
-        """Return the matrix of shape (m, d); one backward pass per task."""
+    def compute(self, workspace: Tensor | None = None) -> Tensor:
+        """Return the matrix of shape (m, d), in ``workspace`` where that fits; one backward pass per task."""
         targets = self._targets
         sizes = [target.numel() for target in targets]
-        matrix = torch.empty((self._n_tasks, sum(sizes)), dtype=_row_type(targets), device=targets[0].device)
+        shape, dtype, device = (self._n_tasks, sum(sizes)), _row_type(targets), targets[0].device
+        if workspace is not None and (workspace.shape, workspace.dtype, workspace.device) == (shape, dtype, device):
+            matrix = workspace
+        else:
+            matrix = torch.empty(shape, dtype=dtype, device=device)
         for task in range(self._n_tasks):
             keep = self._retain_graph or self._features is not None or task < self._n_tasks - 1
             found = self._losses.task_grad(task, targets + self._heads[task], self._scale, keep)
@@ -138,14 +142,16 @@ def _row_type(tensors: Sequence[Tensor]) -> torch.dtype:
 
 def _fill(row: Tensor, gradients: Sequence[Tensor | None], sizes: Sequence[int]) -> None:
     """Write the gradients one after the other into a row; zeros where there is none."""
-    offset = 0
-    for gradient, size in zip(gradients, sizes, strict=True):
-        part = row[offset : offset + size]
+    if all(gradient is not None and not gradient.is_sparse for gradient in gradients):
+        pieces = [gradient.reshape(-1) for gradient in gradients if gradient is not None]
+        if all(piece.dtype is row.dtype and piece.device == row.device for piece in pieces):
+            torch.cat(pieces, out=row)
+            return
+    for part, gradient in zip(torch.split(row, list(sizes)), gradients, strict=True):
         if gradient is None:
             part.zero_()
         else:
             part.copy_((gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1))
-        offset += size
 
 
 def _owned(gradient: Tensor) -> Tensor:

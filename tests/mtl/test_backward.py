@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -179,6 +182,34 @@ def test_gradients_are_no_aliases(name: str) -> None:
         before = other.grad.clone()
         one.grad.add_(1.0)
         torch.testing.assert_close(other.grad, before, rtol=0, atol=0)
+
+
+class FirstRow(mtl.GradientBalancer):
+    """Answers with a view of the matrix."""
+
+    def aggregate(self, matrix, gram, losses):
+        return matrix[0], None
+
+
+def test_the_matrix_is_used_again_and_grad_is_not_a_part_of_it() -> None:
+    rows, values = instance(M, 6, 3)
+    problem, balancer = Linear(rows, values), FirstRow(M)
+    balancer.backward(problem.losses(), shared=problem.shared)
+    first = problem.gradient()
+    workspace = balancer._workspace
+    problem.rows = -rows
+    balancer.backward(problem.losses(), shared=problem.shared)
+    assert balancer._workspace is workspace
+    np.testing.assert_array_equal(first, rows[0])
+    np.testing.assert_array_equal(problem.gradient(), 0.0)  # rows - rows, accumulated
+
+
+def test_the_matrix_is_not_saved() -> None:
+    problem, balancer = Linear(*instance(M, 6, 3)), mtl.MGDA(M)
+    balancer.backward(problem.losses(), shared=problem.shared)
+    assert balancer._workspace is not None
+    assert copy.deepcopy(balancer)._workspace is None
+    assert pickle.loads(pickle.dumps(balancer))._workspace is None
 
 
 # ---- the scaler ----

@@ -16,7 +16,9 @@ def reference(matrix: torch.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (4, 0), (5, 1000), (3, 2 * _gram.CHUNK + 7), (12, 70_000)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (3, 5), (4, 0), (5, 1000), (3, 2 * _gram.CHUNK + 7), (12, 70_000), (20, 90_000)]
+)
 def test_agrees_with_double_precision(shape: tuple[int, int], dtype: torch.dtype) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     found, expected = gram_matrix(matrix), reference(matrix)
