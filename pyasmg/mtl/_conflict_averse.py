@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..simplex_qp import min_norm_weights
-from ._nonnegative_qp import EPS, cosine_matrix, nonnegative_qp
+from ._nonnegative_qp import EPS, cosine_matrix, nonnegative_qp, solve
 from ._types import FloatArray
 
 
@@ -88,7 +88,7 @@ def _solve(
             low, high = (low, rate) if distance >= radius else (rate, high)
             face = y > 0.0
             growth = np.zeros_like(y)
-            growth[face] = np.linalg.solve(cosines[np.ix_(face, face)], shares[face])
+            growth[face] = solve(cosines[np.ix_(face, face)], shares[face])
             missing = (radius - distance) * (radius + distance)
             slope, bend = float(shares @ y), float(shares @ growth)
             step = missing / (slope + float(np.sqrt(max(slope**2 + bend * missing, 0.0))))

@@ -81,8 +81,9 @@ def _enter(
     while face.size:
         block = matrix[np.ix_(face, face)]
         target = None if _singular(block) else np.linalg.solve(block, -linear[face])
-        if target is None:  # C z = 0, and the value falls along z as it does with the entering variable
-            change = np.append(-np.linalg.solve(block[:-1, :-1], block[:-1, -1]), 1.0)
+        if target is None or (y[entering] == 0.0 and target[-1] <= 0.0):  # the pivot of what enters is rounding
+            # C z = 0, and the value falls along z as it does with the entering variable
+            change = np.append(-solve(block[:-1, :-1], block[:-1, -1]), 1.0)
             falling = change < -1e-12 * np.abs(change).max()
             if not falling.any():
                 return None
@@ -99,6 +100,14 @@ def _enter(
         y[face[blocking]] = 0.0
         face = np.delete(face, blocking)
     return y, face
+
+
+def solve(block: FloatArray, right: FloatArray) -> FloatArray:
+    """Return the solution of a linear system, the shortest one in the mean square where the matrix is singular."""
+    try:
+        return np.asarray(np.linalg.solve(block, right))
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.lstsq(block, right, rcond=None)[0])
 
 
 def _singular(block: FloatArray) -> bool:

@@ -58,6 +58,7 @@ class GradNorm(GramBalancer):
     """
 
     default_head_weights = "weighted"
+    looks_at_losses = True
     _state_fields: ClassVar[tuple[str, ...]] = ("_adam", "_variables", "_initial", "_sum", "_n_steps")
 
     def __init__(

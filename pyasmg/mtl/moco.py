@@ -87,6 +87,7 @@ class MoCo(GradientBalancer):
             raise ValueError(f"`normalization` must be 'none' or 'loss'; got {normalization!r}.")
         self.projection: Projection = projection
         self.normalization: Normalization = normalization
+        self.looks_at_losses = normalization == "loss"
         self._tracked: Tensor | FloatArray | None = None  # an array after loading
         self._lambda: FloatArray = np.full(n_tasks, 1.0 / n_tasks)
         self._n_steps = 0
@@ -122,6 +123,7 @@ class MoCo(GradientBalancer):
 
 def simplex_projection(point: FloatArray) -> FloatArray:
     """Return the point of the simplex next to ``point``, by sorting."""
+    point = point - point.max()  # changes nothing, and keeps digits
     ordered = np.sort(point)[::-1]
     excess = (np.cumsum(ordered) - 1.0) / np.arange(1, len(point) + 1)
     level = excess[np.flatnonzero(ordered > excess)[-1]]
