@@ -167,8 +167,9 @@ class RotoGrad(GramBalancer):
                 scaler=scaler,
                 group=group,
             )
-            if self._gradient is not None and self.angles is not None and self.angles.requires_grad:
-                accumulate([self.angles], [self._gradient])
+            if self._turn is not None and self.angles is not None and self.angles.requires_grad:
+                overflow = torch.full_like(self.angles, torch.nan)  # of the scaler, which skips the step then
+                accumulate([self.angles], [overflow if self._gradient is None else self._gradient])
         finally:
             self._turn = self._gradient = None
 
@@ -191,7 +192,7 @@ class RotoGrad(GramBalancer):
 
     def _turn_towards_mean(self, matrix: Tensor, gram: FloatArray) -> None:
         """Compute the gradient of the rotations."""
-        if self._turn is None or self.angles is None:
+        if self._turn is None or self.angles is None or not self.angles.requires_grad:
             return
         representation, scale, group = self._turn
         norms = np.sqrt(np.diag(gram))
