@@ -172,10 +172,7 @@ class LossBalancer(Balancer):
         checked = Losses(losses, self.n_tasks)
         own = self._own_parameters(heads)
         trunk = None if shared is None else parameter_list("shared", shared)
-        check_disjoint(
-            ([] if trunk is None else [("shared", trunk)])
-            + ([] if own is None else [(f"heads[{i}]", head) for i, head in enumerate(own)])
-        )
+        check_disjoint(trunk, own)
         inputs = None
         if trunk is not None and own is not None:
             inputs = trunk + [parameter for head in own for parameter in head]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,30 +29,36 @@ class Losses:
                 raise ValueError(f"`losses` must have shape (n_tasks,) = ({n_tasks},); got {tuple(losses.shape)}.")
             self._vector: Tensor | None = losses
             self._list: list[Tensor] = []
-            values = losses.detach()
         else:
             self._vector = None
             self._list = _scalars(losses, n_tasks)
-            with torch.no_grad():
-                if all(loss.ndim == 0 and loss.dtype is self._list[0].dtype for loss in self._list):
-                    values = torch.stack(self._list)
-                else:
-                    values = torch.stack([loss.reshape(()).to(self._list[0]) for loss in self._list])
-        if values.is_complex() or not values.is_floating_point():
-            raise TypeError(f"`losses` must be real floating-point tensors; got dtype {values.dtype}.")
-        self.values: FloatArray = values.double().cpu().numpy().copy()
-        if not np.isfinite(self.values).all():
-            task = int(np.flatnonzero(~np.isfinite(self.values))[0])
-            raise ValueError(f"`losses` must be finite; task {task} has the loss {self.values[task]}.")
+        for loss in self.graph:
+            if not loss.dtype.is_floating_point:
+                raise TypeError(f"`losses` must be real floating-point tensors; got dtype {loss.dtype}.")
+        values = self._read()
+        for task, value in enumerate(values):
+            if not math.isfinite(value):
+                raise ValueError(f"`losses` must be finite; task {task} has the loss {value}.")
+        self.values: FloatArray = np.array(values)
         for task, loss in enumerate(self.graph if gradients else []):
             if not loss.requires_grad:
                 raise ValueError(f"each of `losses` must require a gradient; the loss of task {task} does not.")
+
+    def _read(self) -> list[float]:
+        """Return the values; on a device, with one synchronisation."""
+        if self._vector is not None:
+            return cast("list[float]", self._vector.detach().double().tolist())
+        if self.device.type == "cpu":
+            return [loss.item() for loss in self._list]
+        with torch.no_grad():
+            vector = torch.stack([loss.reshape(()).double() for loss in self._list])
+        return cast("list[float]", vector.tolist())
 
     def task_grad(self, task: int, inputs: list[Tensor], scale: float, retain_graph: bool) -> tuple[Tensor | None, ...]:
         """Return the gradient of one loss times ``scale``; None where the loss does not depend on an input."""
         if self._vector is None:
             root = self._list[task]
-            start = torch.full_like(root, scale, requires_grad=False)
+            start = _start(root, scale)
         else:
             root = self._vector
             start = torch.zeros_like(root, requires_grad=False)
@@ -71,12 +78,7 @@ class Losses:
     def _weighted(self, weights: FloatArray) -> tuple[list[Tensor], list[Tensor]]:
         if self._vector is not None:
             return [self._vector], [torch.as_tensor(weights).to(self._vector)]
-        first = self._list[0]
-        starts = torch.as_tensor(weights).to(first).unbind()
-        return self._list, [
-            start if loss.ndim == 0 and loss.dtype is first.dtype else start.reshape(loss.shape).to(loss)
-            for start, loss in zip(starts, self._list, strict=True)
-        ]
+        return self._list, [_start(loss, weight) for loss, weight in zip(self._list, weights.tolist(), strict=True)]
 
     @property
     def graph(self) -> list[Tensor]:
@@ -103,3 +105,9 @@ def _scalars(losses: Sequence[Any], n_tasks: int) -> list[Tensor]:
         if loss.numel() != 1:
             raise ValueError(f"each of `losses` must be a scalar tensor; task {task} has shape {tuple(loss.shape)}.")
     return tensors
+
+
+def _start(loss: Tensor, weight: float) -> Tensor:
+    """Return what the backward pass of a weighted loss starts from."""
+    start: Tensor = torch.scalar_tensor(weight, dtype=loss.dtype, device=loss.device)
+    return start if loss.ndim == 0 else start.reshape(loss.shape)

@@ -20,12 +20,15 @@ def parameter_list(name: str, parameters: ParametersLike) -> list[Tensor]:
         found = list(parameters)
     except TypeError:
         raise TypeError(f"`{name}` must be an iterable of parameters; got {describe(parameters)}.") from None
+    kept = []
     for i, parameter in enumerate(found):
         if not isinstance(parameter, Tensor):
             raise TypeError(f"`{name}` must hold tensors; entry {i} is {describe(parameter)}.")
-        if parameter.requires_grad and not parameter.is_leaf:
-            raise ValueError(f"`{name}` must hold leaf tensors (parameters); entry {i} is computed from others.")
-    return [parameter for parameter in found if parameter.requires_grad]
+        if parameter.requires_grad:
+            if not parameter.is_leaf:
+                raise ValueError(f"`{name}` must hold leaf tensors (parameters); entry {i} is computed from others.")
+            kept.append(parameter)
+    return kept
 
 
 def head_lists(heads: Sequence[ParametersLike], n_tasks: int) -> list[list[Tensor]]:
@@ -52,8 +55,12 @@ def feature_list(features: TensorsLike) -> list[Tensor]:
     return found
 
 
-def check_disjoint(named: Iterable[tuple[str, list[Tensor]]]) -> None:
+def check_disjoint(shared: list[Tensor] | None, heads: list[list[Tensor]] | None) -> None:
     """Refuse a parameter that stands in two lists, or twice in one."""
+    every = [*(shared or ()), *(parameter for head in heads or () for parameter in head)]
+    if len({id(parameter) for parameter in every}) == len(every):
+        return
+    named = [("shared", shared or []), *((f"heads[{task}]", head) for task, head in enumerate(heads or ()))]
     owner: dict[int, str] = {}
     for name, parameters in named:
         for parameter in parameters:

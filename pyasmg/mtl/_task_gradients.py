@@ -44,10 +44,7 @@ class TaskGradients:
             raise ValueError("`shared` or `features` must be given; both are None.")
         if not self._shared:
             raise ValueError("`shared` must hold at least one parameter that requires a gradient; got none.")
-        named = [("shared", self._shared)]
-        if heads is not None:
-            named += [(f"heads[{task}]", head) for task, head in enumerate(heads)]
-        check_disjoint(named)
+        check_disjoint(self._shared, heads)
         if heads is None:
             known = {id(parameter) for parameter in self._shared}
             rest = [leaf for leaf in leaves(losses.graph, self._features or ()) if id(leaf) not in known]
