@@ -39,6 +39,7 @@ from .pcgrad import PCGrad
 from .performance import Performance
 from .performance_informed import PerformanceInformed
 from .pivrg import PIVRG
+from .plot import plot_diagnostics
 from .rlw import RLW
 from .rotograd import RotoGrad
 from .si import SI
@@ -115,4 +116,5 @@ __all__ = [
     "SmoothChebyshev",
     "UPGrad",
     "metrics",
+    "plot_diagnostics",
 ]
