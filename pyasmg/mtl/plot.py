@@ -52,10 +52,10 @@ def plot_diagnostics(
     labels = [f"task {task}" for task in range(m)] if names is None else list(names)
     if len(labels) != m:
         raise ValueError(f"`names` must have {m} entries; got {len(labels)}.")
-    x = np.arange(len(entries)) if steps is None else np.asarray(steps, dtype=float)
+    x = np.asarray(range(len(entries)) if steps is None else steps, dtype=float)
     if x.shape != (len(entries),):
         raise ValueError(f"`steps` must have {len(entries)} entries, as `history`; got {len(x)}.")
-    curves = {
+    curves: dict[str, list[FloatArray | None]] = {
         "losses": [entry.losses for entry in entries],
         "weights": [entry.weights for entry in entries],
         "gradient norms": [entry.gradient_norms for entry in entries],
