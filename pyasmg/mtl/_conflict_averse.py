@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from ..simplex_qp import min_norm_weights
 from ._nonnegative_qp import EPS, cosine_matrix, nonnegative_qp, solve
@@ -61,13 +62,16 @@ def _solve(
 ) -> FloatArray:
     """Return y, the coefficients of the unit vectors; ``held``: a zero gradient keeps the rate at 0."""
     shares = norms.min() / norms  # g_i'd >= nu is u_i'd >= rate * shares_i, with nu = rate * smallest norm
+    weights = min_norm_weights(cosines * norms * norms[:, None])
+    y = _guess(cosines, inner, shares, radius, weights > 0.0, held)
+    if y is not None:
+        return y
     y = nonnegative_qp(cosines, inner)
     if y is None:
         return np.zeros(len(norms))
     if _length(cosines, y) <= radius:
         if held:
             return y
-        weights = min_norm_weights(cosines * norms * norms[:, None])
         z = weights * norms
         shortest = float(z @ cosines @ z)
         if shortest <= 64.0 * len(norms) * EPS * float(z.sum()) ** 2:
@@ -102,6 +106,36 @@ def _solve(
             break
         rate = following
     return y
+
+
+def _guess(
+    cosines: FloatArray, inner: FloatArray, shares: FloatArray, radius: float, inside: npt.NDArray[np.bool_], held: bool
+) -> FloatArray | None:
+    """Look for the face by letting every index that violates its condition change sides; None if that leads nowhere.
+
+    On a face, y is linear in the rate, and the rate follows from the distance. What meets all conditions is optimal.
+    """
+    for _ in range(8):
+        face = np.flatnonzero(inside)
+        if face.size == 0:
+            return None
+        right = np.column_stack((shares[face], -inner[face]))
+        growth, start = solve(cosines[np.ix_(face, face)], right).T
+        bend, slope = float(shares[face] @ growth), float(shares[face] @ start)
+        squared = slope**2 + bend * (radius**2 + float(inner[face] @ start))
+        if bend <= 0.0:
+            return None
+        rate = (float(np.sqrt(max(squared, 0.0))) - slope) / bend  # or the one that comes next to the distance
+        y = np.zeros(len(inner))
+        y[face] = start + rate * growth
+        linear = inner - rate * shares
+        terms = np.abs(cosines) @ np.abs(y) + np.abs(linear)
+        bad = np.where(inside, y <= 0.0, cosines @ y + linear < -8.0 * (len(y) + 4) * EPS * terms)
+        if not bad.any():
+            safe = terms.max() < 1e3 * np.abs(linear).max() and not (held and rate > 0.0)
+            return y if safe and _optimal(cosines, linear, y, radius) else None
+        inside = inside ^ bad
+    return None
 
 
 def _length(cosines: FloatArray, y: FloatArray) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ from ._gradient import GramBalancer, HeadWeights
 from ._state import generator
 from ._types import FloatArray
 from .ew import Reduction, reduction_factor
-from .pcgrad import from_units, random_order, unit_gram
+from .pcgrad import from_units, turns, unit_gram
 
 Update = Literal["always", "violation"]
 LARGEST_TARGET = 1.0 - 1e-6
@@ -80,22 +79,18 @@ class GradVac(GramBalancer):
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
         norms, cosines = unit_gram(gram)
         usual = self._usual.copy()
-        total = np.zeros(self.n_tasks)
-        for i in range(self.n_tasks):
-            coefficients = np.zeros(self.n_tasks)  # of unit vectors; v_i is norms[i] times their combination
-            coefficients[i] = 1.0
-            for j in random_order(self._generator, self.n_tasks, i):
-                squared = float(coefficients @ cosines @ coefficients)
-                if norms[i] == 0.0 or norms[j] == 0.0 or squared <= 1e-14 * float(np.abs(coefficients).sum()) ** 2:
-                    continue
-                length = math.sqrt(squared)
-                cosine = min(max(float(cosines[j] @ coefficients) / length, -1.0), 1.0)
-                target = min(max(float(usual[i, j]), -LARGEST_TARGET), LARGEST_TARGET)
-                if cosine < target:
-                    tangent = target / math.sqrt(1.0 - target**2)
-                    coefficients[j] += length * (tangent * math.sqrt(1.0 - cosine**2) - cosine)
-                if cosine < target or self.update == "always":
-                    usual[i, j] += self.beta * (cosine - usual[i, j])
-            total += norms[i] * coefficients
+        coefficients = np.eye(self.n_tasks)  # of unit vectors; row i is v_i over its first length
+        for i, j in turns(self._generator, self.n_tasks):
+            products = coefficients @ cosines
+            squared = np.einsum("ij,ij->i", products, coefficients)
+            known = (squared > 1e-14 * np.abs(coefficients).sum(axis=1) ** 2) & (norms > 0.0) & (norms[j] > 0.0)
+            length = np.sqrt(np.where(known, squared, 1.0))
+            cosine = np.clip(products[i, j] / length, -1.0, 1.0)
+            target = np.clip(usual[i, j], -LARGEST_TARGET, LARGEST_TARGET)
+            turned = known & (cosine < target)
+            change = length * (target * np.sqrt((1.0 - cosine**2) / (1.0 - target**2)) - cosine)
+            coefficients[i, j] += np.where(turned, change, 0.0)
+            updated = known if self.update == "always" else turned
+            usual[i, j] += np.where(updated, self.beta * (cosine - usual[i, j]), 0.0)
         self._usual = usual
-        return np.asarray(self._factor * from_units(total, norms))
+        return np.asarray(self._factor * from_units(norms @ coefficients, norms))

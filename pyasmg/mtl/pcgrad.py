@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from ._gradient import GramBalancer, HeadWeights
 from ._state import generator
 from ._types import FloatArray
 from .ew import Reduction, reduction_factor
+
+IndexArray = npt.NDArray[np.intp]
 
 
 class PCGrad(GramBalancer):
@@ -47,16 +51,11 @@ class PCGrad(GramBalancer):
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
         norms, cosines = unit_gram(gram)
-        total = np.zeros(self.n_tasks)
-        for i in range(self.n_tasks):
-            coefficients = np.zeros(self.n_tasks)  # of unit vectors
-            coefficients[i] = 1.0
-            for j in random_order(self._generator, self.n_tasks, i):
-                inner = float(cosines[j] @ coefficients)
-                if inner < 0.0:
-                    coefficients[j] -= inner
-            total += norms[i] * coefficients
-        return np.asarray(self._factor * from_units(total, norms))
+        coefficients = np.eye(self.n_tasks)  # of unit vectors; row i is v_i over its first length
+        for i, j in turns(self._generator, self.n_tasks):
+            inner = np.einsum("ij,ij->i", coefficients, cosines[j])
+            coefficients[i, j] -= np.minimum(inner, 0.0)
+        return np.asarray(self._factor * from_units(norms @ coefficients, norms))
 
 
 def unit_gram(gram: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -73,8 +72,9 @@ def from_units(coefficients: FloatArray, norms: FloatArray) -> FloatArray:
     return np.where(norms > 0.0, coefficients / np.where(norms > 0.0, norms, 1.0), 1.0)
 
 
-def random_order(random: np.random.Generator, n_tasks: int, task: int) -> list[int]:
-    """Return the other tasks in a random order."""
-    order: list[int] = random.permutation(n_tasks).tolist()
-    order.remove(task)
-    return order
+def turns(random: np.random.Generator, n_tasks: int) -> Iterator[tuple[IndexArray, IndexArray]]:
+    """Yield pairs (i, j): in each turn every task i meets one other task j, in a random order of its own."""
+    tasks = np.arange(n_tasks)
+    others = (tasks[:, None] + np.arange(1, n_tasks)) % n_tasks
+    for column in random.permuted(others, axis=1).T:
+        yield tasks, column

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pyasmg import min_norm_weights
+from pyasmg.mtl import _conflict_averse
 from pyasmg.mtl._conflict_averse import conflict_averse_weights
 from tests.twins.conflict_averse import enumerate_faces, violation
 from tests.twins.simplex_qp import FAMILIES
@@ -79,6 +80,24 @@ def test_every_face(family: str, m: int) -> None:
             np.testing.assert_allclose(v, expected[0] * norms, rtol=0, atol=1e-11 * v.max(), err_msg=f"{seed=}, {c=}")
             compared += 1
     assert compared >= 10
+
+
+@pytest.mark.parametrize("family", ["random", "scaled 1e-3..1e3", "1e-8..1e8", "conflicting", "duplicate"])
+def test_the_path_that_needs_no_luck(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newton's method alone gives what the search for the face gives first."""
+    for m in (2, 3, 10):
+        for seed in range(6):
+            G = GRAMS[family](m, np.random.default_rng([m, seed]))
+            norms = np.sqrt(np.diag(G))
+            for c in CS:
+                expected = conflict_averse_weights(G, c) * norms
+                with monkeypatch.context() as patch:
+                    patch.setattr(_conflict_averse, "_guess", lambda *arguments: None)
+                    found = conflict_averse_weights(G, c) * norms
+                assert violation(G, c, found / norms).beyond <= TOLERANCE
+                difference = found - expected
+                squared = difference @ (G / norms / norms[:, None]) @ difference
+                assert squared <= 1e-18 * expected.sum() ** 2, f"{m=}, {seed=}, {c=}"
 
 
 def test_by_hand() -> None:

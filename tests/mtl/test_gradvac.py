@@ -7,6 +7,7 @@ import pytest
 
 import pyasmg.mtl as mtl
 from tests.mtl._problems import direction, instance
+from tests.mtl.test_pcgrad import orders
 
 
 class Reference:
@@ -20,11 +21,9 @@ class Reference:
     def step(self, rows: np.ndarray) -> np.ndarray:
         m = len(rows)
         total = np.zeros(rows.shape[1])
-        for i in range(m):
+        for i, order in enumerate(orders(self.rng, m)):
             v = rows[i].copy()
-            for j in self.rng.permutation(m):
-                if j == i:
-                    continue
+            for j in order:
                 length, other = np.linalg.norm(v), np.linalg.norm(rows[j])
                 phi, target = v @ rows[j] / length / other, self.usual[i, j]
                 if phi < target:

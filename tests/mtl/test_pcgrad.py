@@ -6,17 +6,26 @@ import numpy as np
 import pytest
 
 import pyasmg.mtl as mtl
+from pyasmg.mtl.pcgrad import turns
 from tests.mtl._problems import direction, instance
+
+
+def orders(rng: np.random.Generator, m: int) -> list[list[int]]:
+    """For each task, the others in a random order; the same numbers as those of the balancer."""
+    columns = list(turns(rng, m))
+    found = [[int(j[i]) for _, j in columns] for i in range(m)]
+    assert all(sorted([i, *order]) == list(range(m)) for i, order in enumerate(found))
+    return found
 
 
 def reference(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Algorithm 1, line by line; the orders are those of the balancer."""
     m = len(rows)
     total = np.zeros(rows.shape[1])
-    for i in range(m):
+    for i, order in enumerate(orders(rng, m)):
         v = rows[i].copy()
-        for j in rng.permutation(m):
-            if j != i and v @ rows[j] < 0.0:
+        for j in order:
+            if v @ rows[j] < 0.0:
                 v -= v @ rows[j] / (rows[j] @ rows[j]) * rows[j]
         total += v
     return total
