@@ -42,6 +42,7 @@ ON = 1e-3
 BALANCED = np.array([-15.092, -15.092])  # before the scale
 TOLERANCE = np.array([0.3, 0.25])  # before the scale
 EVERY = 50  # of the trajectory is drawn
+DRAWN = ("BiLB4MTL by first losses, tau sigma, 1", "BiLB4MTL by bounds, tau one, 1")  # of the settings of BiLB4MTL
 
 End = tuple[float, float] | None
 _FAIR_1: list[End] = [(-1.015, -18.33), (-1.509, -15.09), (-1.834, -10.11), (-0.949, -18.58), (-1.955, -5.85)]
@@ -219,6 +220,7 @@ def figure(key: str, traces: dict[str, Trace]) -> Path:
     import matplotlib.pyplot as plt
 
     problem = PROBLEMS[key]
+    traces = {name: trace for name, trace in traces.items() if name not in BILB or name in DRAWN} or traces
     x, y = np.meshgrid(np.linspace(-10.5, 10.5, 200), np.linspace(-10.5, 10.5, 200))
     grid = problem.losses_and_gradients(np.stack([x.ravel(), y.ravel()], axis=1))[0]
     total = (grid / problem.scale).sum(axis=1).reshape(x.shape)
@@ -231,7 +233,7 @@ def figure(key: str, traces: dict[str, Trace]) -> Path:
                 axis.plot(values[:, 0], values[:, 1], lw=0.9)
                 axis.plot(*values[0], "ko", ms=4)
                 axis.plot(*values[-1], "k*", ms=7)
-        top.set(title=label.replace("BiLB4MTL ", "BiLB4MTL\n"), xlabel="L1", ylabel="L2")
+        top.set(title=label.replace(" by", "\nby").replace(", tau", "\ntau"), xlabel="L1", ylabel="L2")
         bottom.set(xlabel="x1", ylabel="x2")
         top.title.set_fontsize(8)
     fig.tight_layout()

@@ -133,3 +133,26 @@ def test_verdicts(toy) -> None:
     assert agrees("FAMO 1e-3", 0, np.array([0.0, 0.0]), True) is False
     assert agrees("PIVRG", 0, np.array([0.0, 0.0]), True) is None
     assert set(toy.KNOWN) | set(toy.KNOWN_ON) <= set(toy.METHODS)
+
+
+def test_the_command(toy, monkeypatch, tmp_path, capsys) -> None:
+    pytest.importorskip("matplotlib")
+    from bench import common
+
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setattr(toy, "QUICK", 100)
+    monkeypatch.setattr(toy, "STEPS", 60)
+    arguments = ["toy.py", "--problems", "code", "--methods", "LS", "FAMO 1e-3", "BiLB4MTL identical, tau one, 1"]
+    monkeypatch.setattr("sys.argv", [*arguments, "--quick"])
+    assert toy.main() == 0
+    assert "acceptance: only after 60 steps." in capsys.readouterr().out
+    lines = (tmp_path / "mtl_toy_code.csv").read_text().splitlines()
+    assert lines[2].startswith("method,start,L1,L2,distance to the front,ON,balance,balanced,known end")
+    assert len(lines) == 3 + 3 * 5
+    assert (tmp_path / "mtl_toy_code.png").read_bytes().startswith(b"\x89PNG")
+    assert len((tmp_path / "mtl_toy_summary.csv").read_text().splitlines()) == 3 + 3
+    monkeypatch.setattr("sys.argv", arguments)
+    assert toy.main() == 1
+    out = capsys.readouterr().out
+    assert "LS ends where it is known to, from all starts: NO" in out
+    assert "BiLB4MTL, 0 of 1 settings reach balance (code): NO" in out
