@@ -43,8 +43,8 @@ class BiLB4MTL(LossBalancer):
         The weights in f: 1, or :math:`\sigma(W)`.
     normalization : {"identical", "rescaled", "logarithmic"}
         :math:`\tilde\ell_i` (sec. 4.1) is :math:`\ell_i`; :math:`\ell_i / \ell_i^0` with the losses of the first step;
-        or :math:`\log(\ell_i / \ell_i^0)` with those of the first step of each epoch, see :meth:`end_epoch`. Table 1
-        and 4: rescaled for tau = "sigma", identical for "one"; logarithmic where the scales are far apart.
+        or :math:`\log(\ell_i / \ell_i^0)` with those of the first step of each epoch, see :meth:`end_epoch`. Sec. 5.1:
+        rescaled for tau = "sigma" and identical for "one" with few tasks; identical for CelebA; logarithmic for QM9.
     router : torch.nn.Module, optional
         Maps the representation, averaged over the batch and over the dimensions after the second, to m scores; such as
         ``nn.Linear(width, m)``. Then ``backward`` needs `features`. By default, W are the m scores themselves.
@@ -84,8 +84,13 @@ class BiLB4MTL(LossBalancer):
     Notes
     -----
     f depends on the order of the tasks. Deviations: no gradient flows through the router into the representation; in
-    the double loop, the router sees the representation at x only. A `preference` multiplies the losses, which only the
-    "identical" normalization notices.
+    the double loop, the router sees the representation at x only. A `preference` multiplies the losses; the other
+    normalizations than "identical" see only how it has changed since their reference.
+
+    Of the settings tried on the paper's toy problem (Eq. 6; ``bench/mtl/toy.py``), those end at one balanced point from
+    all starts that divide the losses by the same units from each start and make :math:`f + \lambda g` about the larger
+    loss, as tau = "one" and lambda = 1 do with two tasks, where :math:`\sigma` goes to a corner. With the first losses
+    as units, the end depends on the start.
     """
 
     _state_fields: ClassVar[tuple[str, ...]] = ("_adam", "_reference", "_n_steps")
