@@ -6,7 +6,7 @@ PyTorch on the CPU, one thread; a perceptron as the trunk, a linear head per tas
 Only the backward side is timed (CPU time), on a fresh graph for each variant, one after the other in each repetition;
 a ratio is the median over the repetitions of the variant's time over the baseline's in the same repetition. Baselines:
 ``sum(losses).backward()`` for loss weighting and for ``features=``, m plain backward passes for gradient methods.
-"x TorchJD" is our time over TorchJD's for the same method. Peak memory is what the process gains at most during one
+"x TorchJD" and "x LibMTL" are our time over theirs for the same method. Peak memory is what the process gains in one
 call, in units of one matrix of m x d numbers; the gradient itself is 1 / m of these.
 """
 
@@ -20,9 +20,10 @@ one_thread()
 
 import argparse
 import gc
-import importlib.util
 import itertools
+import signal
 import time
+import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -32,12 +33,12 @@ import torch
 from torch import Tensor, nn
 
 import pyasmg.mtl as mtl
+from bench.mtl.cost_peers import Step, libmtl_steps, torchjd_steps
 
 #: Widths of the trunk from the input on; the number of shared parameters.
 SIZES = {"6k": (32, 64, 56), "280k": (128, 384, 384, 208), "10M": (1024, 2048, 2048, 1792)}
 BATCH = 256
-LOSS_METHODS = ("EW", "SI", "RLW", "DWA", "UW", "IMTLL", "FAMO", "GO4Align", "BiLB4MTL", "SmoothChebyshev")
-Step = Callable[["Problem"], None]
+PEERS: dict[str, Callable[[int], dict[str, Step]]] = {"TorchJD": torchjd_steps, "LibMTL": libmtl_steps}
 
 
 class Problem:
@@ -94,51 +95,6 @@ def ours(balancer: mtl.Balancer, features: bool = False) -> Step:
     return step
 
 
-def torchjd_steps(m: int) -> dict[str, tuple[str, Step]]:
-    """Return TorchJD's version of methods: name: (name of ours, step)."""
-    if importlib.util.find_spec("torchjd") is None:
-        print("TorchJD skipped: not installed.")
-        return {}
-    from torchjd import aggregation, autojac, scalarization
-
-    def gradient(aggregator: aggregation.Aggregator) -> Step:
-        def step(problem: Problem) -> None:
-            autojac.mtl_backward(
-                problem.losses, features=problem.features, tasks_params=problem.own, shared_params=problem.shared
-            )
-            autojac.jac_to_grad(problem.shared, aggregator)
-
-        return step
-
-    def loss(scalarizer: scalarization.Scalarizer) -> Step:
-        return lambda problem: scalarizer(torch.stack(problem.losses)).backward()
-
-    candidates: dict[str, Callable[[], Step]] = {
-        "EW": lambda: loss(scalarization.Mean()),
-        "RLW": lambda: loss(scalarization.Random()),
-        "UW": lambda: loss(scalarization.UW(m)),
-        "IMTLL": lambda: loss(scalarization.IMTLL(m)),
-        "FAMO": lambda: loss(scalarization.FAMO(m)),
-        "MGDA": lambda: gradient(aggregation.MGDA()),
-        "FairGrad": lambda: gradient(aggregation.FairGrad(alpha=2.0)),
-        "AlignedMTL": lambda: gradient(aggregation.AlignedMTL()),
-        "CAGrad": lambda: gradient(aggregation.CAGrad(c=0.4)),
-        "IMTLG": lambda: gradient(aggregation.IMTLG()),
-        "PCGrad": lambda: gradient(aggregation.PCGrad()),
-        "GradVac": lambda: gradient(aggregation.GradVac()),
-        "GradDrop": lambda: gradient(aggregation.GradDrop()),
-        "UPGrad": lambda: gradient(aggregation.UPGrad()),
-        "NashMTL": lambda: gradient(aggregation.NashMTL(n_tasks=m)),
-    }
-    found = {}
-    for name, make in candidates.items():
-        try:
-            found[f"TorchJD {name}"] = (name, make())
-        except ImportError as error:  # noqa: PERF203
-            print(f"TorchJD {name} skipped: {error}")
-    return found
-
-
 def measure(problem: Problem, steps: dict[str, Step], repeats: int) -> dict[str, np.ndarray]:
     """Return CPU seconds of each variant in each repetition; NaN for one that fails."""
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -149,15 +105,17 @@ def measure(problem: Problem, steps: dict[str, Step], repeats: int) -> dict[str,
                 continue
             problem.forward()
             gc.disable()
+            signal.alarm(60)  # LibMTL's MGDA does not stop on some inputs
             begin = time.process_time()
             try:
                 step(problem)
             except Exception as error:  # a peer may fail in any way; it is named
-                if not name.startswith("TorchJD"):
+                if name.split()[0] not in PEERS:
                     raise
                 print(f"{name} failed at m = {problem.m}: {type(error).__name__}: {error}")
                 failed.add(name)
             seconds = time.process_time() - begin
+            signal.alarm(0)
             gc.enable()
             if repetition:
                 times[name].append(seconds)
@@ -187,6 +145,10 @@ def _status(key: str) -> float:
     return float("nan")
 
 
+def _alarm(_signal: int, _frame: types.FrameType | None) -> None:
+    raise TimeoutError("did not stop within a minute")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="What a call of backward costs.")
     parser.add_argument("--sizes", nargs="*", default=list(SIZES), choices=list(SIZES))
@@ -196,11 +158,12 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGALRM, _alarm)
     warnings.simplefilter("ignore")
     print(machine(), f"PyTorch {torch.__version__}")
     table = Table(
         "mtl_cost",
-        ["d", "m", "method", "ms", "x sum", "x m passes", "x TorchJD", "peak, matrices"],
+        ["d", "m", "method", "ms", "x sum", "x m passes", *(f"x {peer}" for peer in PEERS), "peak, matrices"],
         title="Cost of backward",
     )
     for size in options.sizes:
@@ -211,17 +174,18 @@ def main() -> None:
                 steps[name] = ours(mtl.METHODS[name](m))
                 if issubclass(mtl.METHODS[name], mtl.GradientBalancer) and mtl.METHODS[name].supports_features:
                     steps[f"{name}, features"] = ours(mtl.METHODS[name](m), features=True)
-            peers = {} if options.no_peers else torchjd_steps(m)
-            peers = {key: pair for key, pair in peers.items() if pair[0] in options.methods}
-            steps |= {key: step for key, (_, step) in peers.items()}
+            for peer, make in PEERS.items() if not options.no_peers else ():
+                steps |= {f"{peer} {name}": step for name, step in make(m).items() if name in options.methods}
             times = measure(problem, steps, options.repeats)
             for name, step in steps.items():
                 ratios = [float(np.median(times[name] / times[base])) for base in ("sum", "m passes")]
-                peer = f"TorchJD {name}"
-                against = float(np.median(times[name] / times[peer])) if peer in times else float("nan")
+                against = [
+                    float(np.median(times[name] / times[f"{peer} {name}"])) if f"{peer} {name}" in times else np.nan
+                    for peer in PEERS
+                ]
                 usable = np.isfinite(times[name]).all()
                 peak = peak_matrices(problem, step) if size != "6k" and usable else float("nan")
-                table.add(problem.n_shared, m, name, float(np.median(times[name])) * 1e3, *ratios, against, peak)
+                table.add(problem.n_shared, m, name, float(np.median(times[name])) * 1e3, *ratios, *against, peak)
     table.show()
     print(f"written: {table.save()}")
 
