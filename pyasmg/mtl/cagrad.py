@@ -49,7 +49,8 @@ class CAGrad(GramBalancer):
     1e-8 added to norms; the result is optimal to a few roundings of its terms for any rank and any scaling of the
     gradients. Where :math:`g_w = 0` is optimal (0 is in the convex hull of the gradients, or one of them is zero, and
     c is large enough), d is not determined by w: it is the direction next to :math:`g_0` along which no loss rises,
-    hence 0 at a Pareto-stationary point with :math:`c \ge 1`. Some milliseconds at m = 40.
+    hence 0 at a Pareto-stationary point with :math:`c \ge 1`. About 0.15 ms at m = 40,
+    and some milliseconds for singular matrices.
     """
 
     def __init__(

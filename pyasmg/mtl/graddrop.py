@@ -15,6 +15,8 @@ from ._parameters import feature_list
 from ._state import generator
 from ._types import FloatArray, LossesLike, ParametersLike, Scaler, TensorsLike
 
+CHUNK = 2**15  # columns at a time: what is computed on the way stays in the cache
+
 
 class GradDrop(GradientBalancer):
     r"""GradDrop (Chen et al., 2020): of the entries of all gradients, those of one sign are kept, at random.
@@ -99,26 +101,34 @@ class GradDrop(GradientBalancer):
             self._features = self._group = None
 
     def aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
+        leak = torch.from_numpy(self.leak).to(matrix)[:, None]
         if self._features is None:
-            return self._drop(matrix.unsqueeze(1), matrix), None
+            pieces = torch.split(matrix, CHUNK, dim=1)
+            return torch.cat([self._drop_entries(piece, leak) for piece in pieces]), None
         parts, offset = [], 0
         for feature in self._features:
             part = matrix[:, offset : offset + feature.numel()].view(self.n_tasks, len(feature), -1)
-            signs = feature.detach().sign().to(matrix).reshape(len(feature), -1)
-            evidence = mean(torch.einsum("kbc,bc->kc", part, signs), self._group)
-            parts.append(self._drop(part, evidence).reshape(-1))
+            parts.append(self._drop_in_batch(part, feature.detach().sign().to(matrix), leak).reshape(-1))
             offset += feature.numel()
         return torch.cat(parts), None
 
-    def _drop(self, part: Tensor, evidence: Tensor) -> Tensor:
-        """Return what is left of ``part``, of shape (m, b, n), by the signs of ``evidence``, of shape (m, n)."""
-        total, size = evidence.sum(dim=0), torch.linalg.vector_norm(evidence, ord=1, dim=0)
-        purity = 0.5 * (1.0 + torch.where(size > 0, total / size, 0.0))
-        draw = torch.from_numpy(self._generator.random(len(total), dtype="float32")).to(purity)
-        positive = purity > draw
-        result = torch.zeros_like(part[0])
-        for row, signs, leak in zip(part, evidence, self.leak.tolist(), strict=True):
-            kept = torch.where(positive, signs > 0, signs < 0)
-            factor = kept.to(row) if leak == 0.0 else kept.to(row).mul_(1.0 - leak).add_(leak)
-            result.addcmul_(row, factor.expand_as(row))
-        return result.squeeze(0) if result.shape[0] == 1 else result
+    def _drop_entries(self, rows: Tensor, leak: Tensor) -> Tensor:
+        """Return d for columns of the matrix; P is the share of the positive entries in the sum of all sizes."""
+        positive, negative = rows.clamp(min=0.0), rows.clamp(max=0.0)
+        above, below = positive.sum(dim=0), negative.sum(dim=0)
+        keep = above > self._draw(above) * (above - below)
+        if not self.leak.any():
+            return torch.where(keep, above, below)
+        left = torch.where(keep, (positive * (1.0 - leak)).sum(dim=0), (negative * (1.0 - leak)).sum(dim=0))
+        return left.add_((rows * leak).sum(dim=0))
+
+    def _drop_in_batch(self, part: Tensor, signs: Tensor, leak: Tensor) -> Tensor:
+        """Return d for a representation; gradients of shape (m, b, n)."""
+        evidence = mean(torch.einsum("kbn,bn->kn", part, signs.reshape(part.shape[1:])), self._group)
+        above, below = evidence.clamp(min=0.0).sum(dim=0), evidence.clamp(max=0.0).sum(dim=0)
+        keep = above > self._draw(above) * (above - below)
+        kept = torch.where(keep, evidence > 0.0, evidence < 0.0).to(part)
+        return torch.einsum("kbn,kn->bn", part, leak + (1.0 - leak) * kept)
+
+    def _draw(self, like: Tensor) -> Tensor:
+        return torch.from_numpy(self._generator.random(len(like), dtype="float32")).to(like)

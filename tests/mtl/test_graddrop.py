@@ -37,6 +37,13 @@ def test_on_parameters(leak: object) -> None:
         np.testing.assert_allclose(direction(balancer, rows, values), expected, rtol=1e-12)
 
 
+def test_chunks_of_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, values = instance(3, 50, 0)
+    expected = direction(mtl.GradDrop(3, leak=0.3), rows, values)
+    monkeypatch.setattr("pyasmg.mtl.graddrop.CHUNK", 8)
+    np.testing.assert_allclose(direction(mtl.GradDrop(3, leak=0.3), rows, values), expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("shape", [(6, 4), (6, 2, 3), (6,)])
 def test_on_a_representation(shape: tuple[int, ...]) -> None:
     """Signs by evidence that is summed over the batch, the same ones for each sample."""
