@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..simplex_qp import min_norm_weights
-from ._nonnegative_qp import EPS, cosine_matrix, nonnegative_qp, solve
+from ._nonnegative_qp import EPS, bounded_qp, cosine_matrix, nonnegative_qp, solve
 from ._types import FloatArray
 
 
@@ -66,9 +66,7 @@ def _solve(
     y = _guess(cosines, inner, shares, radius, weights > 0.0, held)
     if y is not None:
         return y
-    y = nonnegative_qp(cosines, inner)
-    if y is None:
-        return np.zeros(len(norms))
+    y = bounded_qp(cosines, inner)
     if _length(cosines, y) <= radius:
         if held:
             return y

@@ -46,6 +46,21 @@ def nonnegative_qp(matrix: FloatArray, linear: FloatArray) -> FloatArray | None:
     enters along the null vector, in exchange for another one. No face is visited twice, so that rounding cannot make
     it cycle. O(m^3) per step, mostly about as many steps as there are positive entries.
     """
+    y, bounded = _active_set(matrix, linear, False)
+    return y if bounded else None
+
+
+def bounded_qp(matrix: FloatArray, linear: FloatArray) -> FloatArray:
+    """Solve a program that has a solution, see :func:`nonnegative_qp`: what says otherwise is rounding of C.
+
+    A projection onto what is dual to all gradients has one; the matrix may hold single-precision products of opposing
+    gradients, which deny it.
+    """
+    return _active_set(matrix, linear, True)[0]
+
+
+def _active_set(matrix: FloatArray, linear: FloatArray, bounded: bool) -> tuple[FloatArray, bool]:
+    """Return y, and False if the value falls without bound from there."""
     m = len(linear)
     unit = 8.0 * (m + 4) * EPS
     magnitude, size = np.abs(matrix), np.abs(linear)
@@ -61,16 +76,16 @@ def nonnegative_qp(matrix: FloatArray, linear: FloatArray) -> FloatArray | None:
             break
         entering = int(np.where(wanted, slack, 0.0).argmin())
         moved = _enter(matrix, linear, y, face, entering)
-        if moved is None:
-            return None
-        key = np.sort(moved[1]).tobytes()
-        if key in seen:  # a violation that was rounding
+        if moved is None and not bounded:
+            return y, False
+        key = b"" if moved is None else np.sort(moved[1]).tobytes()
+        if moved is None or key in seen:  # a violation that was rounding
             banned[entering] = True
             continue
         seen.add(key)
         y, face = moved
         banned[:] = False
-    return y
+    return y, True
 
 
 def _enter(
@@ -118,8 +133,8 @@ def _singular(block: FloatArray) -> bool:
     return bool(pivots.min() <= 64.0 * len(block) * EPS)
 
 
-def nonnegative_qps(matrix: FloatArray, linears: FloatArray) -> FloatArray:
-    """Solve k bounded programs with one matrix, see :func:`nonnegative_qp`; a row each.
+def bounded_qps(matrix: FloatArray, linears: FloatArray) -> FloatArray:
+    """Solve k programs with one matrix, see :func:`bounded_qp`; a row each.
 
     Block principal pivoting (Portugal, Judice and Vicente, 1994) on all of them at once: every index that violates its
     condition changes sides, which takes about five rounds. What it leaves open, and what it cannot prove because of a
@@ -144,6 +159,5 @@ def nonnegative_qps(matrix: FloatArray, linears: FloatArray) -> FloatArray:
         result[rows[proven]] = y[proven]
         rows, inside = rows[open_], inside[open_] ^ bad[open_]
     for row in np.flatnonzero(np.isnan(result[:, 0])):
-        found = nonnegative_qp(matrix, linears[row])
-        result[row] = 0.0 if found is None else found
+        result[row] = bounded_qp(matrix, linears[row])
     return result

@@ -68,9 +68,9 @@ class RotoGrad(GramBalancer):
     Notes
     -----
     Deviations. The authors' code has a mean of squares for the rotations, :math:`\|R_k \bar g_n - \tilde g_{nk}\|^2`,
-    whose gradient is the same up to a factor that all tasks share. Their code lets the norms' ratios refer to losses
-    divided by first losses too, which changes nothing in them. Zero gradients have :math:`U_k = 0`, and a ratio of
-    1 where :math:`G_k^0` is zero.
+    whose gradient is the same up to a factor that all tasks share. It wraps the whole model, and optionally divides the
+    losses by their first values; here the model and the losses stay yours. Zero gradients have :math:`U_k = 0`, and a
+    ratio of 1 where :math:`G_k^0` is zero.
 
     Where :meth:`rotate` has not been called, or ``backward`` is called without `features`, there is nothing to rotate:
     the lengths are those of the gradients on the representation or on the shared parameters, and the rotations get

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._gradient import GramBalancer
-from ._nonnegative_qp import cosine_matrix, nonnegative_qps
+from ._nonnegative_qp import bounded_qps, cosine_matrix
 from ._types import FloatArray
 
 
@@ -43,5 +43,5 @@ class UPGrad(GramBalancer):
         if nonzero.size:
             norms, cosines = cosine_matrix(gram[np.ix_(nonzero, nonzero)])
             norms = norms / norms.max()
-            weights[nonzero] += norms @ nonnegative_qps(cosines, cosines) / norms
+            weights[nonzero] += norms @ bounded_qps(cosines, cosines) / norms
         return weights / self.n_tasks

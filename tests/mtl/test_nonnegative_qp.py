@@ -7,7 +7,7 @@ from itertools import chain, combinations
 import numpy as np
 import pytest
 
-from pyasmg.mtl._nonnegative_qp import cosine_matrix, nonnegative_qp, nonnegative_qps
+from pyasmg.mtl._nonnegative_qp import bounded_qp, bounded_qps, cosine_matrix, nonnegative_qp
 from tests.mtl.test_conflict_averse import GRAMS
 
 BOUNDED = [family for family in GRAMS if family != "zero"]
@@ -54,7 +54,7 @@ def test_projections(family: str, m: int) -> None:
     """Each gradient onto what is dual to all: one at a time, and all at once."""
     for seed in range(2 if m == 40 else 6):
         C = cosines_of(family, m, seed)
-        together = nonnegative_qps(C, C)
+        together = bounded_qps(C, C)
         for i in range(0, m, 1 if m < 40 else 5):
             alone = nonnegative_qp(C, C[i])
             assert_optimal(C, C[i], alone, f"{seed=}, {i=}")
@@ -84,7 +84,22 @@ def test_no_bound() -> None:
     opposed = np.array([[1.0, -1.0], [-1.0, 1.0]])
     assert nonnegative_qp(opposed, np.array([-1.0, -1.0])) is None
     np.testing.assert_array_equal(nonnegative_qp(opposed, np.array([1.0, -1.0])), [0.0, 1.0])
-    np.testing.assert_array_equal(nonnegative_qps(opposed, np.array([[-1.0, -1.0], [1.0, -1.0]])), [[0, 0], [0, 1]])
+    np.testing.assert_array_equal(bounded_qps(opposed, np.array([[-1.0, -1.0], [1.0, -1.0]])), [[1, 0], [0, 1]])
+
+
+def test_rounding_that_leaves_no_bound() -> None:
+    """Products of single precision between opposed vectors: the program still has its solution, but for 1e-7."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rows = rng.standard_normal((8, 400))
+        rows[7] = -rows[1]
+        G = rows @ rows.T
+        noise = 1e-7 * rng.standard_normal(G.shape) * np.sqrt(np.outer(np.diag(G), np.diag(G)))
+        exact, C = cosine_matrix(G)[1], cosine_matrix(G + noise + noise.T)[1]
+        for i, found in enumerate(bounded_qps(C, C)):
+            expected = bounded_qp(exact, exact[i])
+            change = found - expected
+            assert change @ exact @ change <= 1e-9, f"{seed=}, {i=}"
 
 
 def test_a_dependent_index_takes_the_place_of_another() -> None:
