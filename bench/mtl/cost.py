@@ -2,7 +2,8 @@
 
     python -m bench.mtl.cost [--sizes 6k 280k 10M] [--tasks 3 10 40] [--repeats 15] [--methods EW MGDA ...]
 
-PyTorch on the CPU, one thread; a perceptron as the trunk, a linear head per task, mean squared errors, batch 256.
+PyTorch on the CPU, one thread; a perceptron as the trunk, a linear head per task, mean squared errors. What a
+method adds does not depend on the batch, what it is compared with does: ``--batch``, 256 by default.
 Only the backward side is timed (CPU time), on a fresh graph for each variant, one after the other in each repetition;
 a ratio is the median over the repetitions of the variant's time over the baseline's in the same repetition. Baselines:
 ``sum(losses).backward()`` for loss weighting and for ``features=``, m plain backward passes for gradient methods.
@@ -37,14 +38,13 @@ from bench.mtl.cost_peers import Step, libmtl_steps, torchjd_steps
 
 #: Widths of the trunk from the input on; the number of shared parameters.
 SIZES = {"6k": (32, 64, 56), "280k": (128, 384, 384, 208), "10M": (1024, 2048, 2048, 1792)}
-BATCH = 256
 PEERS: dict[str, Callable[[int], dict[str, Step]]] = {"TorchJD": torchjd_steps, "LibMTL": libmtl_steps}
 
 
 class Problem:
     """A model, and the losses of a forward pass."""
 
-    def __init__(self, size: str, m: int) -> None:
+    def __init__(self, size: str, m: int, batch: int) -> None:
         torch.manual_seed(0)
         widths = SIZES[size]
         layers: list[nn.Module] = []
@@ -52,8 +52,8 @@ class Problem:
             layers += [nn.Linear(first, second), nn.ReLU()]
         self.trunk = nn.Sequential(*layers)
         self.heads = nn.ModuleList(nn.Linear(widths[-1], 1) for _ in range(m))
-        self.batch = torch.randn(BATCH, widths[0])
-        self.targets = [torch.randn(BATCH, 1) for _ in range(m)]
+        self.batch = torch.randn(batch, widths[0])
+        self.targets = [torch.randn(batch, 1) for _ in range(m)]
         self.m = m
         self.shared = list(self.trunk.parameters())
         self.own = [list(head.parameters()) for head in self.heads]
@@ -153,6 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What a call of backward costs.")
     parser.add_argument("--sizes", nargs="*", default=list(SIZES), choices=list(SIZES))
     parser.add_argument("--tasks", nargs="*", type=int, default=[3, 10, 40])
+    parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--methods", nargs="*", default=list(mtl.METHODS), choices=list(mtl.METHODS))
     parser.add_argument("--no-peers", action="store_true")
@@ -162,13 +163,13 @@ def main() -> None:
     warnings.simplefilter("ignore")
     print(machine(), f"PyTorch {torch.__version__}")
     table = Table(
-        "mtl_cost",
+        f"mtl_cost_{options.batch}",
         ["d", "m", "method", "ms", "x sum", "x m passes", *(f"x {peer}" for peer in PEERS), "peak, matrices"],
-        title="Cost of backward",
+        title=f"Cost of backward, batch {options.batch}",
     )
     for size in options.sizes:
         for m in options.tasks:
-            problem = Problem(size, m)
+            problem = Problem(size, m, options.batch)
             steps: dict[str, Step] = {"sum": summed, "m passes": separate}
             for name in options.methods:
                 steps[name] = ours(mtl.METHODS[name](m))
