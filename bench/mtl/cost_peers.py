@@ -89,7 +89,7 @@ def libmtl_steps(m: int) -> dict[str, Step]:
 
     return {
         "EW": make("EW"),
-        "RLW": make("RLW"),
+        "RLW": make("RLW", dist="Normal"),
         "UW": make("UW"),
         "MGDA": make("MGDA", mgda_gn="none"),
         "PCGrad": make("PCGrad"),
