@@ -28,9 +28,9 @@ class ToyMethod:
     shift, divide
         The method sees the losses above their lower bounds; and divided by what these bounds are from 0.
     factor, max_norm
-        What the direction is multiplied by, and the norm at which it is clipped then: the authors of Nash-MTL and
-        FairGrad clip at 1, and FairGrad's code multiplies by the number of tasks. Without the clipping, Adam gives
-        more weight to the steps where their directions are long, and ends elsewhere on the front.
+        What the direction is multiplied by, and the norm at which it is clipped then: the code of CAGrad in FAMO's
+        repository, of Nash-MTL and of FairGrad clips at 1, and FairGrad's multiplies by the number of tasks. Without
+        the clipping, Adam gives more weight to the steps where their directions are long, and ends elsewhere.
     """
 
     make: Callable[[Problem], mtl.Balancer]
@@ -72,7 +72,7 @@ def bilb(penalty: float, *, shift: bool = False, divide: bool = False, **options
 METHODS: dict[str, ToyMethod] = {
     "LS": ToyMethod(lambda _: mtl.EW(2)),
     "MGDA": ToyMethod(lambda _: mtl.MGDA(2)),
-    "CAGrad 0.4": ToyMethod(lambda _: mtl.CAGrad(2, c=0.4)),
+    "CAGrad 0.4": ToyMethod(lambda _: mtl.CAGrad(2, c=0.4, rescale="square", reduction="sum"), max_norm=1.0),
     "NashMTL": ToyMethod(lambda _: mtl.NashMTL(2), max_norm=1.0),
     "FairGrad 1": ToyMethod(lambda _: mtl.FairGrad(2, alpha=1.0), factor=2.0, max_norm=1.0),
     "FairGrad 2": ToyMethod(lambda _: mtl.FairGrad(2, alpha=2.0), factor=2.0, max_norm=1.0),
