@@ -1,11 +1,13 @@
 """Black-box multi-objective optimization by stochastic multi-objective gradients (ASMG).
 
 :class:`ASMG` is the ask/tell optimizer, :func:`minimize` the one-call interface, :func:`min_norm_weights` the exact
-simplex QP behind it, :func:`fair_weights` the weights of Nash-MTL, FairGrad and PIVRG. :mod:`pyasmg.evaluation` holds
-the ways in which objective values are asked for, :mod:`pyasmg.store` the file that a run survives in.
+simplex QP behind it, :func:`fair_weights` the weights of Nash-MTL, FairGrad and PIVRG. ``pyasmg.evaluation`` holds
+the ways in which objective values are asked for, ``pyasmg.store`` the file that a run survives in, ``pyasmg.mtl`` the
+multi-task methods for PyTorch.
 """
 
-from typing import Any
+import importlib as _importlib
+from typing import Any as _Any
 
 from ._state import StateError
 from ._store_lock import StoreError
@@ -31,12 +33,11 @@ __all__ = [
     "minimize",
 ]
 
-_ON_DEMAND = ("callbacks", "problems", "report", "store")  # ``pyasmg.store`` works without importing it by itself
+#: Imported when they are asked for: ``pyasmg.store`` works without an import of its own, and ``mtl`` needs PyTorch.
+_ON_DEMAND = ("callbacks", "mtl", "problems", "report", "store")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     if name not in _ON_DEMAND:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return import_module(f".{name}", __name__)
+    return _importlib.import_module(f".{name}", __name__)

@@ -1,0 +1,195 @@
+"""What a call of ``backward`` costs, against plain backward passes, TorchJD and LibMTL, paired in one run.
+
+    python -m bench.mtl.cost [--sizes 6k 280k 10M] [--tasks 3 10 40] [--repeats 15] [--methods EW MGDA ...]
+
+PyTorch on the CPU, one thread; a perceptron as the trunk, a linear head per task, mean squared errors. What a
+method adds does not depend on the batch, what it is compared with does: ``--batch``, 256 by default.
+Only the backward side is timed (CPU time), on a fresh graph for each variant, one after the other in each repetition;
+a ratio is the median over the repetitions of the variant's time over the baseline's in the same repetition. Baselines:
+``sum(losses).backward()`` for loss weighting and for ``features=``, m plain backward passes for gradient methods.
+"x TorchJD" and "x LibMTL" are our time over theirs for the same method. Peak memory is what the process gains in one
+call, in units of one matrix of m x d numbers; the gradient itself is 1 / m of these.
+"""
+
+# ruff: noqa: E402  (threads are set before numpy is imported)
+
+from __future__ import annotations
+
+from bench.common import Table, machine, one_thread
+
+one_thread()
+
+import argparse
+import gc
+import itertools
+import signal
+import time
+import types
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import pyasmg.mtl as mtl
+from bench.mtl.cost_peers import Step, libmtl_steps, torchjd_steps
+
+#: Widths of the trunk from the input on; the number of shared parameters.
+SIZES = {"6k": (32, 64, 56), "280k": (128, 384, 384, 208), "10M": (1024, 2048, 2048, 1792)}
+PEERS: dict[str, Callable[[int], dict[str, Step]]] = {"TorchJD": torchjd_steps, "LibMTL": libmtl_steps}
+
+
+class Problem:
+    """A model, and the losses of a forward pass."""
+
+    def __init__(self, size: str, m: int, batch: int) -> None:
+        torch.manual_seed(0)
+        widths = SIZES[size]
+        layers: list[nn.Module] = []
+        for first, second in itertools.pairwise(widths):
+            layers += [nn.Linear(first, second), nn.ReLU()]
+        self.trunk = nn.Sequential(*layers)
+        self.heads = nn.ModuleList(nn.Linear(widths[-1], 1) for _ in range(m))
+        self.batch = torch.randn(batch, widths[0])
+        self.targets = [torch.randn(batch, 1) for _ in range(m)]
+        self.m = m
+        self.shared = list(self.trunk.parameters())
+        self.own = [list(head.parameters()) for head in self.heads]
+        self.n_shared = sum(parameter.numel() for parameter in self.shared)
+
+    def forward(self) -> None:
+        """Make a fresh graph, without gradients."""
+        for parameter in (*self.shared, *(parameter for head in self.own for parameter in head)):
+            parameter.grad = None
+        self.features: Tensor = self.trunk(self.batch)
+        self.losses: list[Tensor] = [
+            (head(self.features) - target).square().mean()
+            for head, target in zip(self.heads, self.targets, strict=True)
+        ]
+
+
+def summed(problem: Problem) -> None:
+    """Make one plain backward pass."""
+    torch.stack(problem.losses).sum().backward()
+
+
+def separate(problem: Problem) -> None:
+    """Make a plain backward pass per task."""
+    for i, loss in enumerate(problem.losses):
+        loss.backward(retain_graph=i < problem.m - 1)
+
+
+def ours(balancer: mtl.Balancer, features: bool = False) -> Step:
+    """Return a call of ``backward``."""
+
+    def step(problem: Problem) -> None:
+        balancer.backward(
+            problem.losses,
+            shared=problem.shared,
+            heads=problem.own,
+            features=problem.features if features else None,
+        )
+
+    return step
+
+
+def measure(problem: Problem, steps: dict[str, Step], repeats: int) -> dict[str, np.ndarray]:
+    """Return CPU seconds of each variant in each repetition; NaN for one that fails."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    failed: set[str] = set()
+    for repetition in range(repeats + 1):  # the first is a warm-up
+        for name, step in steps.items():
+            if name in failed:
+                continue
+            problem.forward()
+            gc.disable()
+            signal.alarm(60)  # LibMTL's MGDA does not stop on some inputs
+            begin = time.process_time()
+            try:
+                step(problem)
+            except Exception as error:  # a peer may fail in any way; it is named
+                if name.split()[0] not in PEERS:
+                    raise
+                print(f"{name} failed at m = {problem.m}: {type(error).__name__}: {error}")
+                failed.add(name)
+            seconds = time.process_time() - begin
+            signal.alarm(0)
+            gc.enable()
+            if repetition:
+                times[name].append(seconds)
+    return {
+        name: np.array(values) if name not in failed else np.full(repeats, np.nan) for name, values in times.items()
+    }
+
+
+def peak_matrices(problem: Problem, step: Step) -> float:
+    """Return the extra memory at the peak of one call, in matrices of m x d; NaN where Linux does not tell."""
+    problem.forward()
+    gc.collect()
+    clear = Path("/proc/self/clear_refs")
+    try:
+        clear.write_text("5")
+    except OSError:
+        return float("nan")
+    before = _status("VmRSS")
+    step(problem)
+    return (_status("VmHWM") - before) * 1024.0 / (problem.m * problem.n_shared * 4.0)
+
+
+def _status(key: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return float(line.split()[1])
+    return float("nan")
+
+
+def _alarm(_signal: int, _frame: types.FrameType | None) -> None:
+    raise TimeoutError("did not stop within a minute")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What a call of backward costs.")
+    parser.add_argument("--sizes", nargs="*", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--tasks", nargs="*", type=int, default=[3, 10, 40])
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--methods", nargs="*", default=list(mtl.METHODS), choices=list(mtl.METHODS))
+    parser.add_argument("--no-peers", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGALRM, _alarm)
+    warnings.simplefilter("ignore")
+    print(machine(), f"PyTorch {torch.__version__}")
+    table = Table(
+        f"mtl_cost_{options.batch}",
+        ["d", "m", "method", "ms", "x sum", "x m passes", *(f"x {peer}" for peer in PEERS), "peak, matrices"],
+        title=f"Cost of backward, batch {options.batch}",
+    )
+    for size in options.sizes:
+        for m in options.tasks:
+            problem = Problem(size, m, options.batch)
+            steps: dict[str, Step] = {"sum": summed, "m passes": separate}
+            for name in options.methods:
+                steps[name] = ours(mtl.METHODS[name](m))
+                if issubclass(mtl.METHODS[name], mtl.GradientBalancer) and mtl.METHODS[name].supports_features:
+                    steps[f"{name}, features"] = ours(mtl.METHODS[name](m), features=True)
+            for peer, make in PEERS.items() if not options.no_peers else ():
+                steps |= {f"{peer} {name}": step for name, step in make(m).items() if name in options.methods}
+            times = measure(problem, steps, options.repeats)
+            for name, step in steps.items():
+                ratios = [float(np.median(times[name] / times[base])) for base in ("sum", "m passes")]
+                against = [
+                    float(np.median(times[name] / times[f"{peer} {name}"])) if f"{peer} {name}" in times else np.nan
+                    for peer in PEERS
+                ]
+                usable = np.isfinite(times[name]).all()
+                peak = peak_matrices(problem, step) if size != "6k" and usable else float("nan")
+                table.add(problem.n_shared, m, name, float(np.median(times[name])) * 1e3, *ratios, *against, peak)
+    table.show()
+    print(f"written: {table.save()}")
+
+
+if __name__ == "__main__":
+    main()

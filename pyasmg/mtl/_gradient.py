@@ -1,0 +1,170 @@
+"""Balancers that look at the gradient of each task."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._base import Balancer, scale_of
+from ._diagnostics import Diagnostics
+from ._distributed import mean_array
+from ._gram import gram_matrix
+from ._losses import Losses
+from ._task_gradients import TaskGradients
+from ._types import FloatArray, LossesLike, ParametersLike, Scaler, TensorsLike
+
+HeadWeights = Literal["one", "weighted"]
+
+
+class GradientBalancer(Balancer):
+    """A balancer that needs the gradient of each task: m backward passes, or one through the trunk with ``features``.
+
+    Memory: one matrix of m rows, on the CPU kept from one step to the next.
+
+    A subclass gives :meth:`aggregate`; where it is a linear combination whose coefficients follow from inner products
+    of the gradients, it derives from :class:`GramBalancer` instead.
+
+    Parameters
+    ----------
+    n_tasks : int
+        m, the number of tasks.
+    head_weights : {"one", "weighted"}, optional
+        Whether the gradients of the heads are those of the plain losses, or multiplied by the weights that the method
+        gives to the tasks. The default is what the source of each method does.
+    """
+
+    looks_at_losses = False
+    #: Whether the gradients on a representation can stand in for those on the parameters.
+    supports_features: ClassVar[bool] = True
+    #: What ``head_weights`` is by default.
+    default_head_weights: ClassVar[HeadWeights] = "one"
+    #: Whether the aggregate is linear in the gradients for given weights, so that their scale is of no concern to it.
+    _linear: ClassVar[bool] = False
+
+    def __init__(self, n_tasks: int, *, head_weights: HeadWeights | None = None) -> None:
+        super().__init__(n_tasks)
+        chosen = self.default_head_weights if head_weights is None else head_weights
+        if chosen not in ("one", "weighted"):
+            raise ValueError(f"`head_weights` must be 'one' or 'weighted'; got {chosen!r}.")
+        self.head_weights: HeadWeights = chosen
+        self._workspace: Tensor | None = None
+
+    @abstractmethod
+    def aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
+        """Return the direction of shape (d,), and the weights of the tasks where there are such.
+
+        Parameters
+        ----------
+        matrix : Tensor, shape (m, d)
+            One row per task; the method may overwrite it, and must not keep it.
+        gram : ndarray, shape (m, m)
+            ``matrix @ matrix.T`` (over all processes and without the scaler's factor), finite.
+        losses : ndarray, shape (m,)
+            The losses.
+        """
+
+    def reused_weights(self) -> FloatArray | None:
+        """Return weights that need no new gradients, so that one backward pass does; None to compute them."""
+        return None
+
+    def backward(
+        self,
+        losses: LossesLike,
+        *,
+        shared: ParametersLike | None = None,
+        heads: Sequence[ParametersLike] | None = None,
+        features: TensorsLike | None = None,
+        retain_graph: bool = False,
+        scaler: Scaler | None = None,
+        group: Any = None,
+    ) -> None:
+        """See :meth:`Balancer.backward`. One of `shared` and `features` is needed."""
+        checked = Losses(losses, self.n_tasks)
+        if features is not None and not self.supports_features:
+            raise ValueError(f"{type(self).__name__} needs gradients on parameters; `features` must be None.")
+        scale = scale_of(scaler, checked.device)
+        gradients = TaskGradients(checked, shared, self._own_parameters(heads), features, scale, retain_graph, group)
+        values = mean_array(checked.values, group, checked.device)
+        reused = self.reused_weights()
+        if reused is not None:
+            gradients.backward_weighted(reused, reused if self.head_weights == "weighted" else np.ones(self.n_tasks))
+            self._diagnostics = Diagnostics(values, reused)
+            return
+        matrix = gradients.compute(self._workspace)
+        # fresh pages cost as much as a backward pass or two; PyTorch keeps them by itself on other devices
+        self._workspace = matrix if matrix.device.type == "cpu" else None
+        gram = gradients.gram(gram_matrix(matrix))
+        if not np.isfinite(gram).all():
+            if scaler is None:
+                task = int(np.flatnonzero(~np.isfinite(np.diag(gram)))[0])
+                raise ValueError(f"the gradients must be finite; that of task {task} is not.")
+            weights: FloatArray | None = np.ones(self.n_tasks)  # the scaler sees the overflow and skips the step
+            direction = combine(np.ones(self.n_tasks), matrix)
+        else:
+            if not self._linear and scale != 1.0:
+                matrix /= scale
+            direction, weights = self._aggregate(matrix, gram, values)
+            if not self._linear and scale != 1.0:
+                direction = direction * scale
+            self._diagnostics = Diagnostics(values, weights, gram)
+        if direction.untyped_storage().data_ptr() == matrix.untyped_storage().data_ptr():
+            direction = direction.clone()  # it becomes `.grad`, and the matrix is used again
+        own = np.ones(self.n_tasks) if self.head_weights == "one" or weights is None else weights
+        gradients.write(direction, own)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_workspace": None}
+
+    def _aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
+        """Aggregate with the preference, if any: by default the losses are multiplied by it beforehand."""
+        if self._preference is None:
+            return self.aggregate(matrix, gram, losses)
+        preference = self._preference
+        matrix *= torch.as_tensor(preference).to(matrix)[:, None]
+        direction, weights = self.aggregate(matrix, gram * preference * preference[:, None], losses * preference)
+        return direction, None if weights is None else weights * preference
+
+
+class GramBalancer(GradientBalancer):
+    """A balancer whose direction is a combination of the gradients with weights from their Gram matrix.
+
+    The weights are computed in float64 on the host, whatever the type of the gradients; O(m^2 d) for the matrix.
+    """
+
+    _linear = True
+
+    @abstractmethod
+    def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
+        """Return the weights of the gradients, shape (m,), and update the state of the method."""
+
+    def preferred_weights(self, gram: FloatArray, losses: FloatArray, preference: FloatArray) -> FloatArray:
+        """Return the weights where a preference is given: those of the losses times the preference, by default."""
+        scaled = self.weights_from_gram(gram * preference * preference[:, None], losses * preference)
+        return np.asarray(scaled * preference)
+
+    def aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
+        weights = self.weights_from_gram(gram, losses)
+        return combine(weights, matrix), weights
+
+    def _weigh(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
+        """Return the weights with the preference, if any."""
+        if self._preference is None:
+            return self.weights_from_gram(gram, losses)
+        return self.preferred_weights(gram, losses, self._preference)
+
+    def _aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
+        weights = self._weigh(gram, losses)
+        return combine(weights, matrix), weights
+
+
+def combine(weights: FloatArray, matrix: Tensor) -> Tensor:
+    """Return ``weights @ matrix``; weights that leave the range of the matrix' type are brought in beforehand."""
+    largest = float(np.abs(weights).max())
+    if 1e-10 < largest < 1e10 or largest == 0.0:
+        return torch.as_tensor(weights).to(matrix) @ matrix
+    return (torch.as_tensor(weights / largest).to(matrix) @ matrix) * largest

@@ -1,0 +1,113 @@
+"""What users pass as losses: checked once, kept as they came for the backward passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._validate import describe
+from ._types import FloatArray, LossesLike
+
+
+class Losses:
+    """The m losses of one step; without ``gradients``, their values are all that is asked for.
+
+    Attributes
+    ----------
+    values : numpy.ndarray, shape (m,)
+        The values in float64, on the host.
+    """
+
+    def __init__(self, losses: LossesLike, n_tasks: int, *, gradients: bool = True) -> None:
+        if isinstance(losses, Tensor):
+            if losses.shape != (n_tasks,):
+                raise ValueError(f"`losses` must have shape (n_tasks,) = ({n_tasks},); got {tuple(losses.shape)}.")
+            self._vector: Tensor | None = losses
+            self._list: list[Tensor] = []
+        else:
+            self._vector = None
+            self._list = _scalars(losses, n_tasks)
+        for loss in self.graph:
+            if not loss.dtype.is_floating_point:
+                raise TypeError(f"`losses` must be real floating-point tensors; got dtype {loss.dtype}.")
+        values = self._read()
+        for task, value in enumerate(values):
+            if not math.isfinite(value):
+                raise ValueError(f"`losses` must be finite; task {task} has the loss {value}.")
+        self.values: FloatArray = np.array(values)
+        for task, loss in enumerate(self.graph if gradients else []):
+            if not loss.requires_grad:
+                raise ValueError(f"each of `losses` must require a gradient; the loss of task {task} does not.")
+
+    def _read(self) -> list[float]:
+        """Return the values; on a device, with one synchronisation."""
+        if self._vector is not None:
+            return cast("list[float]", self._vector.detach().double().tolist())
+        if self.device.type == "cpu":
+            return [loss.item() for loss in self._list]
+        with torch.no_grad():
+            vector = torch.stack([loss.reshape(()).double() for loss in self._list])
+        return cast("list[float]", vector.tolist())
+
+    def task_grad(self, task: int, inputs: list[Tensor], scale: float, retain_graph: bool) -> tuple[Tensor | None, ...]:
+        """Return the gradient of one loss times ``scale``; None where the loss does not depend on an input."""
+        if self._vector is None:
+            root = self._list[task]
+            start = _start(root, scale)
+        else:
+            root = self._vector
+            start = torch.zeros_like(root, requires_grad=False)
+            start[task] = scale
+        return torch.autograd.grad(root, inputs, start, retain_graph=retain_graph, allow_unused=True)
+
+    def backward(self, weights: FloatArray, inputs: list[Tensor] | None, retain_graph: bool) -> None:
+        """Accumulate the gradient of the weighted sum of the losses into ``.grad``: one backward pass."""
+        roots, starts = self._weighted(weights)
+        torch.autograd.backward(roots, starts, retain_graph=retain_graph, inputs=inputs)
+
+    def grad(self, weights: FloatArray, inputs: list[Tensor], retain_graph: bool) -> tuple[Tensor | None, ...]:
+        """Return the gradient of the weighted sum of the losses: one backward pass."""
+        roots, starts = self._weighted(weights)
+        return torch.autograd.grad(roots, inputs, starts, retain_graph=retain_graph, allow_unused=True)
+
+    def _weighted(self, weights: FloatArray) -> tuple[list[Tensor], list[Tensor]]:
+        if self._vector is not None:
+            return [self._vector], [torch.as_tensor(weights).to(self._vector)]
+        return self._list, [_start(loss, weight) for loss, weight in zip(self._list, weights.tolist(), strict=True)]
+
+    @property
+    def graph(self) -> list[Tensor]:
+        """The tensors whose graph is the whole graph."""
+        return self._list if self._vector is None else [self._vector]
+
+    @property
+    def device(self) -> torch.device:
+        return self.graph[0].device
+
+
+def _scalars(losses: Sequence[Any], n_tasks: int) -> list[Tensor]:
+    try:
+        tensors = list(losses)
+    except TypeError:
+        raise TypeError(
+            f"`losses` must be a tensor of shape ({n_tasks},) or a sequence of scalar tensors; got {describe(losses)}."
+        ) from None
+    if len(tensors) != n_tasks:
+        raise ValueError(f"`losses` must have n_tasks = {n_tasks} entries; got {len(tensors)}.")
+    for task, loss in enumerate(tensors):
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"each of `losses` must be a scalar tensor; task {task} has {describe(loss)}.")
+        if loss.numel() != 1:
+            raise ValueError(f"each of `losses` must be a scalar tensor; task {task} has shape {tuple(loss.shape)}.")
+    return tensors
+
+
+def _start(loss: Tensor, weight: float) -> Tensor:
+    """Return what the backward pass of a weighted loss starts from."""
+    start: Tensor = torch.scalar_tensor(weight, dtype=loss.dtype, device=loss.device)
+    return start if loss.ndim == 0 else start.reshape(loss.shape)

@@ -1,0 +1,160 @@
+"""The autograd work of one step: the gradient of each task as a row of one matrix, and the way back to ``.grad``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._distributed import mean, mean_array, mean_gradients, unflatten
+from ._losses import Losses
+from ._parameters import accumulate, check_disjoint, feature_list, leaves, parameter_list
+from ._types import FloatArray, ParametersLike, TensorsLike
+
+
+class TaskGradients:
+    """Per-task gradients on the shared parameters, or on the representation; and on the heads.
+
+    Nothing is written to ``.grad`` before :meth:`write` or :meth:`backward_weighted`.
+    """
+
+    def __init__(
+        self,
+        losses: Losses,
+        shared: ParametersLike | None,
+        heads: list[list[Tensor]] | None,
+        features: TensorsLike | None,
+        scale: float,
+        retain_graph: bool,
+        group: Any,
+    ) -> None:
+        self._losses = losses
+        self._scale = scale
+        self._retain_graph = retain_graph
+        self._group = group
+        self._features = None if features is None else feature_list(features)
+        self._n_tasks = losses.values.size
+        if shared is not None:
+            self._shared = parameter_list("shared", shared)
+        elif self._features is not None:
+            self._shared = leaves(self._features)
+        else:
+            raise ValueError("`shared` or `features` must be given; both are None.")
+        if not self._shared:
+            raise ValueError("`shared` must hold at least one parameter that requires a gradient; got none.")
+        check_disjoint(self._shared, heads)
+        if heads is None:
+            known = {id(parameter) for parameter in self._shared}
+            rest = [leaf for leaf in leaves(losses.graph, self._features or ()) if id(leaf) not in known]
+            heads = [rest] * self._n_tasks
+        self._heads = heads
+        self._head_gradients: list[Sequence[Tensor | None]] = []
+        self._targets = self._shared if self._features is None else self._features
+
+    def compute(self, workspace: Tensor | None = None) -> Tensor:
+        """Return the matrix of shape (m, d), in ``workspace`` where that fits; one backward pass per task."""
+        targets = self._targets
+        sizes = [target.numel() for target in targets]
+        shape, dtype, device = (self._n_tasks, sum(sizes)), _row_type(targets), targets[0].device
+        if workspace is not None and (workspace.shape, workspace.dtype, workspace.device) == (shape, dtype, device):
+            matrix = workspace
+        else:
+            matrix = torch.empty(shape, dtype=dtype, device=device)
+        for task in range(self._n_tasks):
+            keep = self._retain_graph or self._features is not None or task < self._n_tasks - 1
+            found = self._losses.task_grad(task, targets + self._heads[task], self._scale, keep)
+            on_targets = found[: len(targets)]
+            if all(gradient is None for gradient in on_targets):
+                name = "shared parameter" if self._features is None else "entry of `features`"
+                raise ValueError(f"the loss of each task must depend on some {name}; that of task {task} does not.")
+            _fill(matrix[task], on_targets, sizes)
+            self._head_gradients.append(found[len(targets) :])
+        if self._features is None:
+            mean(matrix, self._group)
+        return matrix
+
+    def gram(self, gram: FloatArray) -> FloatArray:
+        """Return the Gram matrix of the unscaled gradients of the joined batch."""
+        if self._features is not None and self._group is not None:
+            # each process holds other rows of the representation: the inner products add up, of means over the group
+            size = torch.distributed.get_world_size(self._group)
+            gram = mean_array(gram, self._group, self._targets[0].device) / size
+        return gram if self._scale == 1.0 else gram / self._scale / self._scale
+
+    def write(self, direction: Tensor, head_weights: FloatArray) -> None:
+        """Accumulate the direction into the shared parameters, and the weighted gradients into the heads."""
+        pieces = unflatten(direction, self._targets)
+        if self._features is None:
+            accumulate(self._shared, pieces)
+        else:
+            starts = [piece.to(feature) for piece, feature in zip(pieces, self._features, strict=True)]
+            self._through_trunk(starts)
+        self._write_heads(head_weights)
+
+    def backward_weighted(self, weights: FloatArray, head_weights: FloatArray) -> None:
+        """Accumulate for weights that are known: one backward pass, and one through the heads if theirs differ."""
+        own = _unique(parameter for head in self._heads for parameter in head)
+        same = bool((weights == head_weights).all())
+        keep = self._retain_graph or not same
+        inputs = self._shared + own if same else self._shared
+        found = self._losses.grad(weights * self._scale, inputs, keep)
+        if not same and own:
+            found += self._losses.grad(head_weights * self._scale, own, self._retain_graph)
+            inputs = inputs + own
+        means = mean_gradients(inputs, found, self._group)
+        accumulate(inputs, [None if gradient is None else _owned(gradient) for gradient in means])
+
+    def _through_trunk(self, starts: list[Tensor]) -> None:
+        features = self._features or []
+        if self._group is None:
+            torch.autograd.backward(features, starts, retain_graph=self._retain_graph, inputs=self._shared)
+            return
+        found = torch.autograd.grad(features, self._shared, starts, retain_graph=self._retain_graph, allow_unused=True)
+        accumulate(self._shared, mean_gradients(self._shared, found, self._group))
+
+    def _write_heads(self, weights: FloatArray) -> None:
+        parameters = _unique(parameter for head in self._heads for parameter in head)
+        total: dict[int, Tensor] = {}
+        for head, found, weight in zip(self._heads, self._head_gradients, weights.tolist(), strict=True):
+            for parameter, gradient in zip(head, found, strict=True):
+                if gradient is None:
+                    continue
+                if id(parameter) in total:
+                    total[id(parameter)].add_(gradient, alpha=weight)
+                else:
+                    total[id(parameter)] = _owned(gradient) if weight == 1.0 else gradient * weight
+        sums = [total.get(id(parameter)) for parameter in parameters]
+        accumulate(parameters, mean_gradients(parameters, sums, self._group))
+
+
+def _row_type(tensors: Sequence[Tensor]) -> torch.dtype:
+    """Single precision at least: weights may leave the range of half precision."""
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype
+
+
+def _fill(row: Tensor, gradients: Sequence[Tensor | None], sizes: Sequence[int]) -> None:
+    """Write the gradients one after the other into a row; zeros where there is none."""
+    if all(gradient is not None and not gradient.is_sparse for gradient in gradients):
+        pieces = [gradient.reshape(-1) for gradient in gradients if gradient is not None]
+        if all(piece.dtype is row.dtype and piece.device == row.device for piece in pieces):
+            torch.cat(pieces, out=row)
+            return
+    for part, gradient in zip(torch.split(row, list(sizes)), gradients, strict=True):
+        if gradient is None:
+            part.zero_()
+        else:
+            part.copy_((gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1))
+
+
+def _owned(gradient: Tensor) -> Tensor:
+    """Return a gradient that may be written to: those of autograd may be expanded, or shared between parameters."""
+    return gradient.clone(memory_format=torch.contiguous_format)
+
+
+def _unique(tensors: Any) -> list[Tensor]:
+    return list({id(tensor): tensor for tensor in tensors}.values())
