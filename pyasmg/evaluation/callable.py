@@ -53,8 +53,9 @@ class CallableSource(Source):
         self.vectorized = vectorized
         self.timeout = None if timeout is None else number("timeout", timeout, low=0.0, strict=True)
         self._name = callable_name(fun)
-        # What comes back: the call it belongs to, then (seconds, answer) or what was raised.
-        self._finished: queue.SimpleQueue[tuple[_Call, Any]] = queue.SimpleQueue()
+        # What comes back: the call it belongs to, then (seconds, answer) or what was raised. No SimpleQueue: once a
+        # wait of it was interrupted, Python 3.10 may wait for ever in the next.
+        self._finished: queue.Queue[tuple[_Call, Any]] = queue.Queue()
         self._calls: dict[int, _Call] = {}
 
     @property

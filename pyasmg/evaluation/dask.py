@@ -80,8 +80,9 @@ class DaskSource(Source):
         self._run = uuid.uuid4().hex
         self._serial = itertools.count()
         self._calls: dict[int, _Call] = {}
-        #: Call and what came of it; None wakes :meth:`poll` up because workers have joined.
-        self._answers: queue.SimpleQueue[tuple[_Call, worker.Answer | BaseException] | None] = queue.SimpleQueue()
+        # Call and what came of it; None wakes poll() up because workers have joined. No SimpleQueue: once a wait of it
+        # was interrupted, Python 3.10 may wait for ever in the next.
+        self._answers: queue.Queue[tuple[_Call, worker.Answer | BaseException] | None] = queue.Queue()
         self._ready: list[Outcome] = []  # kept here, so that Ctrl-C in poll() loses none
         self._function = self._shipment(_pickled(fun))
         self._bounds: Shipment | None = None
