@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RunReader", "RunStore", "StoreError"]
 
-_SYNC_SHARE = 0.02  # of the time may go into waiting for the disk
-_SNAPSHOT_SHARE = 0.02  # of the time may go into saving the optimizer
-_WAL_PAGES = 4000
+_SYNC_SHARE = 0.005  # of the time may go into waiting for the disk
+_SNAPSHOT_SHARE = 0.005  # of the time may go into saving the optimizer
+_WAL_PAGES = 8000
 
 
 class RunStore:
@@ -54,8 +54,8 @@ class RunStore:
     Notes
     -----
     Every call of :meth:`record` is one transaction in write-ahead mode: killing the process at any instant loses
-    nothing that was recorded. The disk is waited for as often as that takes at most 2 % of the time, which for
-    evaluations of more than about a second means each time; a power cut loses what came after the last time.
+    nothing that was recorded. The disk is waited for as often as that takes at most 0.5 % of the time: each time where
+    evaluations take seconds. A power cut loses what came after the last time.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, resume: str = "auto", patience: float = 30.0) -> None:
@@ -147,8 +147,10 @@ class RunStore:
                 rows.append(
                     (generation, record.candidate, status, f, seconds, record.attempts, record.cost, error, check)
                 )
-            connection.executemany("INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            connection.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", failures)
+            for row in rows:
+                connection.execute("INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            for failure in failures:
+                connection.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", failure)
 
         try:
             self._write(work)
