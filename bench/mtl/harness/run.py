@@ -229,7 +229,7 @@ class Run:
             "rows": self.rows,
             "best": self.best,
         }
-        checkpoint.save(path, self.settings(), state)
+        checkpoint.save(path, self.settings(), state, self.device)
 
     def resume(self) -> bool:
         """Continue from the checkpoint, if there is one; return whether there was."""
