@@ -10,8 +10,10 @@ from bench.mtl.celeba import CelebA
 from bench.mtl.cityscapes import Cityscapes
 from bench.mtl.data.dense import CITYSCAPES, NYUV2
 from bench.mtl.data.office import OFFICE_31, OFFICE_HOME
+from bench.mtl.harness import cli
+from bench.mtl.harness.baselines import Baselines
 from bench.mtl.harness.benchmark import Benchmark
-from bench.mtl.harness.cli import main
+from bench.mtl.harness.run import Run
 from bench.mtl.nyuv2 import NYUv2
 from bench.mtl.office31 import Office31
 from bench.mtl.office_home import OfficeHome
@@ -65,7 +67,7 @@ SETS: dict[str, tuple[type[Benchmark], Callable[[Path], list[str]]]] = {
 
 def run(name: str, arguments: list[str], *more: str) -> int:
     """Run a benchmark and return its exit status."""
-    return main(SETS[name][0](), [*arguments, *more])
+    return cli.main(SETS[name][0](), [*arguments, *more])
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -74,3 +76,17 @@ def read_table(path: Path) -> list[dict[str, str]]:
     assert first.startswith("# python -m ")
     assert second.startswith("# ")
     return list(csv.DictReader(lines))
+
+
+def trained(name, arguments, *more, epochs=1):
+    """Return a run after so many more epochs, and the weights before them; resumed, if there is a checkpoint."""
+    benchmark = SETS[name][0]()
+    command = cli.parser(benchmark)
+    options = command.parse_args([*arguments, *more])
+    cli._validate(command, benchmark, options)
+    assert not benchmark.check(options).problems
+    found = Run(benchmark, benchmark.load(options), Baselines(benchmark, benchmark.single_task), options, 0)
+    found.resume()
+    before = {key: value.clone() for key, value in found.network.state_dict().items()}
+    found.epochs(found.epoch + epochs)
+    return found, before

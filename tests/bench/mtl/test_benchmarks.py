@@ -12,10 +12,8 @@ import torch
 
 import pyasmg.mtl as mtl
 from bench.mtl.harness import cli
-from bench.mtl.harness.baselines import Baselines
-from bench.mtl.harness.run import Run
 
-from .sets import SETS, read_table, run
+from .sets import SETS, read_table, run, trained
 
 ROOT = Path(__file__).parents[3]
 VALIDATED = ("celeba", "qm9", "office31", "office_home")
@@ -97,19 +95,6 @@ def test_forty_tasks(method, tmp_path, results):
 def test_options_of_methods(more, tmp_path, results):
     arguments = SETS["qm9"][1](tmp_path / "data")
     assert run("qm9", arguments, "--epochs", "2", *more) == 0
-
-
-def trained(name, arguments, *more, epochs=1):
-    """Return a run after so many epochs."""
-    benchmark = SETS[name][0]()
-    command = cli.parser(benchmark)
-    options = command.parse_args([*arguments, *more])
-    cli._validate(command, benchmark, options)
-    assert not benchmark.check(options).problems
-    found = Run(benchmark, benchmark.load(options), Baselines(benchmark, benchmark.single_task), options, 0)
-    before = {key: value.clone() for key, value in found.network.state_dict().items()}
-    found.epochs(epochs)
-    return found, before
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from .sets import SETS, read_table, run
+from .sets import SETS, read_table, run, trained
 
 CASES = [
     ("nyuv2", ["--method", "PIVRG"]),
@@ -55,6 +55,17 @@ def test_resume_is_exact(name, more, tmp_path, results):
         assert same(value, found.pop(path)), path
     assert not found
     assert one["state"]["epoch"] == 3
+
+
+def test_the_best_epoch_is_remembered(tmp_path):
+    arguments = [*SETS["qm9"][1](tmp_path / "data"), "--checkpoint", str(tmp_path / "file.pt")]
+    first, _ = trained("qm9", arguments)
+    first.best = (1e9, 0)
+    first.save(first.path)
+    second, before = trained("qm9", arguments)
+    assert (second.epoch, second.best) == (2, (1e9, 0))
+    assert all(torch.equal(before[key], value) for key, value in first.network.state_dict().items())
+    assert second.reported() == {**first.rows[-1], "epoch": "reported"}
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, results, capsys):

@@ -12,6 +12,7 @@ from bench.mtl.celeba import CelebA
 from bench.mtl.harness import losses, scores
 from bench.mtl.harness.baselines import Baselines
 from bench.mtl.nyuv2 import NYUv2
+from bench.mtl.office31 import Office31
 
 
 def in_batches(score, output, target, size=2):
@@ -136,6 +137,16 @@ def test_the_tables_of_the_paper():
         assert found["delta_m"] == pytest.approx(expected, abs=0.01)
     same = baselines.deltas(benchmark.single_task)
     assert same == {"delta_m": 0.0, "delta_p": 0.0, "variance": 0.0}
+
+
+def test_the_table_of_forum():
+    """FORUM, Table 3: the delta_p of EW, Nash-MTL and FORUM on Office-31."""
+    benchmark = Office31()
+    baselines = Baselines(benchmark, benchmark.single_task)
+    rows = {-0.61: (83.53, 97.27, 96.85), 0.24: (85.01, 97.54, 97.41), 0.96: (85.64, 98.63, 97.96)}
+    for expected, values in rows.items():
+        found = baselines.deltas({metric.name: value for metric, value in zip(benchmark.metrics, values, strict=True)})
+        assert found["delta_p"] == pytest.approx(expected, abs=0.01)
 
 
 def test_tasks_count_alike_in_delta_p():
