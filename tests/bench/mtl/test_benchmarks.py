@@ -12,6 +12,7 @@ import torch
 
 import pyasmg.mtl as mtl
 from bench.mtl.harness import cli
+from bench.mtl.models.resnet18 import OfficeNetwork
 
 from .sets import SETS, read_table, run, trained
 
@@ -120,6 +121,21 @@ def test_single_task_training_leaves_the_others_alone(tmp_path, results):
     assert "absolute error" in found.reported()
 
 
+def test_single_task_training_sees_the_images_of_its_domain_only(tmp_path, monkeypatch):
+    seen = []
+    features = OfficeNetwork.features
+    monkeypatch.setattr(
+        OfficeNetwork,
+        "features",
+        lambda self, inputs: seen.append([images is None for images in inputs]) or features(self, inputs),
+    )
+    found, _ = trained("office31", SETS["office31"][1](tmp_path), "--method", "STL", "--task", "dslr")
+    training = [row for row in seen if row == [True, False, True]]
+    assert len(training) == 2 + 2  # two steps, and the validation and test part in a batch each
+    assert found.reported().keys() >= {"accuracy dslr"}
+    assert "accuracy webcam" not in found.reported()
+
+
 def test_performance_informed_weights_follow_the_metrics(tmp_path):
     """Of the training part where there is no validation part, and by the formula of PIVRG."""
     for name, part in (("nyuv2", "train"), ("qm9", "validation")):
@@ -173,15 +189,16 @@ def test_features_change_gradient_methods_only(tmp_path):
 
 
 def test_a_run_is_the_plain_loop(tmp_path):
-    """One epoch of MGDA on NYUv2 by hand."""
+    """Two epochs of MGDA on NYUv2 by hand, without the evaluation in between."""
     arguments = SETS["nyuv2"][1](tmp_path)
-    found, before = trained("nyuv2", arguments, "--method", "MGDA", "--learning-rate", "0.01")
+    found, before = trained("nyuv2", arguments, "--method", "MGDA", "--learning-rate", "0.01", epochs=2)
     benchmark, options = found.benchmark, found.options
     network = benchmark.network(options)
     network.load_state_dict(before)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     balancer = mtl.MGDA(3)
-    for inputs, targets in benchmark.load(options).train.batches(2, order=(0, 0)):
+    train = benchmark.load(options).train
+    for inputs, targets in [batch for epoch in range(2) for batch in train.batches(2, order=(0, epoch))]:
         losses = [benchmark.loss(task, out, targets[task]) for task, out in enumerate(network(inputs))]
         optimizer.zero_grad()
         heads = [list(head.parameters()) for head in network.heads]

@@ -140,10 +140,10 @@ def test_the_tables_of_the_paper():
 
 
 def test_the_table_of_forum():
-    """FORUM, Table 3: the delta_p of EW, Nash-MTL and FORUM on Office-31."""
+    """FORUM, Table 3: the delta_p of EW, Nash-MTL and CAGrad (FORUM's own row has 0.96, and gives 1.05)."""
     benchmark = Office31()
     baselines = Baselines(benchmark, benchmark.single_task)
-    rows = {-0.61: (83.53, 97.27, 96.85), 0.24: (85.01, 97.54, 97.41), 0.96: (85.64, 98.63, 97.96)}
+    rows = {-0.61: (83.53, 97.27, 96.85), 0.24: (85.01, 97.54, 97.41), -1.13: (83.65, 95.63, 96.85)}
     for expected, values in rows.items():
         found = baselines.deltas({metric.name: value for metric, value in zip(benchmark.metrics, values, strict=True)})
         assert found["delta_p"] == pytest.approx(expected, abs=0.01)
