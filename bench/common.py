@@ -85,7 +85,11 @@ def save_figure(figure: Any, name: str) -> Path:
 
 def _command() -> str:
     module = Path(sys.argv[0])
-    name = f"{module.parent.name}.{module.stem}" if module.suffix == ".py" else module.name
+    name = module.name
+    if module.suffix == ".py":
+        root = Path(__file__).resolve().parents[1]
+        inside = module.resolve().is_relative_to(root)
+        name = ".".join(module.resolve().relative_to(root).with_suffix("").parts) if inside else module.stem
     return " ".join([name, *sys.argv[1:]])
 
 

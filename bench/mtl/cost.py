@@ -1,14 +1,14 @@
 """What a call of ``backward`` costs, against plain backward passes, TorchJD and LibMTL, paired in one run.
 
-    python -m bench.mtl.cost [--sizes 6k 280k 10M] [--tasks 3 10 40] [--repeats 15] [--methods EW MGDA ...]
+    python -m bench.mtl.cost [--sizes 6k 280k 10M] [--tasks 3 10 40] [--batch 256] [--methods EW MGDA ...] [--peak]
 
 PyTorch on the CPU, one thread; a perceptron as the trunk, a linear head per task, mean squared errors. What a
 method adds does not depend on the batch, what it is compared with does: ``--batch``, 256 by default.
 Only the backward side is timed (CPU time), on a fresh graph for each variant, one after the other in each repetition;
 a ratio is the median over the repetitions of the variant's time over the baseline's in the same repetition. Baselines:
 ``sum(losses).backward()`` for loss weighting and for ``features=``, m plain backward passes for gradient methods.
-"x TorchJD" and "x LibMTL" are our time over theirs for the same method. Peak memory is what the process gains in one
-call, in units of one matrix of m x d numbers; the gradient itself is 1 / m of these.
+"x TorchJD" and "x LibMTL" are our time over theirs for the same method. Peak memory (``--peak``) is what a new process
+gains in its first call, in units of one matrix of m x d numbers; the gradient itself is 1 / m of these.
 """
 
 # ruff: noqa: E402  (threads are set before numpy is imported)
@@ -23,6 +23,8 @@ import argparse
 import gc
 import itertools
 import signal
+import subprocess
+import sys
 import time
 import types
 import warnings
@@ -125,7 +127,7 @@ def measure(problem: Problem, steps: dict[str, Step], repeats: int) -> dict[str,
 
 
 def peak_matrices(problem: Problem, step: Step) -> float:
-    """Return the extra memory at the peak of one call, in matrices of m x d; NaN where Linux does not tell."""
+    """Return the extra memory at the peak of the first call, in matrices of m x d; NaN where Linux does not tell."""
     problem.forward()
     gc.collect()
     clear = Path("/proc/self/clear_refs")
@@ -138,11 +140,32 @@ def peak_matrices(problem: Problem, step: Step) -> float:
     return (_status("VmHWM") - before) * 1024.0 / (problem.m * problem.n_shared * 4.0)
 
 
+def peak_in_a_new_process(size: str, m: int, batch: int, name: str) -> float:
+    """Return :func:`peak_matrices` where nothing is warm: no memory that an earlier call has left can be used again."""
+    options = ["--sizes", size, "--tasks", str(m), "--batch", str(batch), "--peak-of", name]
+    command = [sys.executable, "-m", "bench.mtl.cost", *options]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return float(answer.stdout.splitlines()[-1]) if answer.returncode == 0 else float("nan")
+
+
 def _status(key: str) -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key + ":"):
             return float(line.split()[1])
     return float("nan")
+
+
+def all_steps(m: int, methods: list[str], peers: bool) -> dict[str, Step]:
+    """Return the baselines, our methods on parameters and on the representation, and those of the peers, by name."""
+    steps: dict[str, Step] = {"sum": summed, "m passes": separate}
+    for name in methods:
+        method = mtl.METHODS[name]
+        steps[name] = ours(method(m))
+        if issubclass(method, mtl.GradientBalancer) and method.supports_features:
+            steps[f"{name}, features"] = ours(method(m), features=True)
+    for peer, make in PEERS.items() if peers else ():
+        steps |= {f"{peer} {name}": step for name, step in make(m).items() if name in methods}
+    return steps
 
 
 def _alarm(_signal: int, _frame: types.FrameType | None) -> None:
@@ -157,6 +180,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--methods", nargs="*", default=list(mtl.METHODS), choices=list(mtl.METHODS))
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--peak", action="store_true", help="measure memory too, a process for each row")
+    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     signal.signal(signal.SIGALRM, _alarm)
@@ -170,22 +195,21 @@ def main() -> None:
     for size in options.sizes:
         for m in options.tasks:
             problem = Problem(size, m, options.batch)
-            steps: dict[str, Step] = {"sum": summed, "m passes": separate}
-            for name in options.methods:
-                steps[name] = ours(mtl.METHODS[name](m))
-                if issubclass(mtl.METHODS[name], mtl.GradientBalancer) and mtl.METHODS[name].supports_features:
-                    steps[f"{name}, features"] = ours(mtl.METHODS[name](m), features=True)
-            for peer, make in PEERS.items() if not options.no_peers else ():
-                steps |= {f"{peer} {name}": step for name, step in make(m).items() if name in options.methods}
+            steps = all_steps(m, options.methods, peers=not options.no_peers)
+            if options.peak_of is not None:
+                print(peak_matrices(problem, steps[options.peak_of]))
+                return
             times = measure(problem, steps, options.repeats)
-            for name, step in steps.items():
+            for name in steps:
                 ratios = [float(np.median(times[name] / times[base])) for base in ("sum", "m passes")]
                 against = [
                     float(np.median(times[name] / times[f"{peer} {name}"])) if f"{peer} {name}" in times else np.nan
                     for peer in PEERS
                 ]
                 usable = np.isfinite(times[name]).all()
-                peak = peak_matrices(problem, step) if size != "6k" and usable else float("nan")
+                peak = float("nan")
+                if options.peak and usable:
+                    peak = peak_in_a_new_process(size, m, options.batch, name)
                 table.add(problem.n_shared, m, name, float(np.median(times[name])) * 1e3, *ratios, *against, peak)
     table.show()
     print(f"written: {table.save()}")

@@ -85,6 +85,16 @@ def scales(seed: int) -> MultiTask:
     return _split(upper.reshape(-1, 32), list(targets.values()), [1] * len(targets), list(targets), rng)
 
 
+def standardised(seed: int) -> MultiTask:
+    """Return the regression task of :func:`scales` with targets divided by their standard deviation."""
+    data = scales(seed)
+    units = [target.std() for target in data.targets["train"]]
+    targets = {
+        part: [target / unit for target, unit in zip(found, units, strict=True)] for part, found in data.targets.items()
+    }
+    return MultiTask(data.inputs, targets, data.n_outputs, data.names)
+
+
 def _split(
     inputs: np.ndarray, targets: list[np.ndarray], n_outputs: list[int], names: list[str], rng: np.random.Generator
 ) -> MultiTask:

@@ -70,7 +70,7 @@ class QM9(Benchmark):
         return [AbsoluteError(factor) for factor in self._factors]
 
     def scheduler(self, optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.ReduceLROnPlateau:
-        """See :class:`Benchmark`."""
+        """Return what lowers the rate; with an absolute threshold, as delta_m may be negative."""
         return torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimizer, mode="min", factor=0.7, patience=5, threshold_mode="abs", min_lr=1e-5
         )

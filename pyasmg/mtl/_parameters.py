@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._validate import describe
 from ._types import ParametersLike, TensorsLike
@@ -37,6 +37,11 @@ def head_lists(heads: Sequence[ParametersLike], n_tasks: int) -> list[list[Tenso
         raise TypeError(f"`heads` must be a sequence of n_tasks = {n_tasks} iterables; got {describe(heads)}.")
     if len(heads) != n_tasks:
         raise ValueError(f"`heads` must have n_tasks = {n_tasks} entries; got {len(heads)}.")
+    if not any(isinstance(head, Tensor) or not isinstance(head, Iterable) for head in heads):
+        lists = [list(head) for head in heads]
+        if all(isinstance(entry, nn.Parameter) and entry.requires_grad for found in lists for entry in found):
+            return [*lists]
+        heads = lists  # an iterator can be read once
     return [parameter_list(f"heads[{task}]", head) for task, head in enumerate(heads)]
 
 

@@ -57,19 +57,19 @@ def test_cost_of_peers() -> None:
 def test_digits(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     rows = run("bench.mtl.digits", tmp_path, "--quick", "--sets", "labels")
-    assert [row["method"] for row in rows] == ["LS", "RLW", "DWA", "UW", "MGDA", "NashMTL", "FairGrad", "PIVRG"]
+    assert [row["method"] for row in rows] == ["LS", "RLW", "DWA", "UW", "MGDA", "NashMTL", "PIVRG"]
     assert all(np.isfinite(float(row[key])) for row in rows for key in ("delta_m", "PI- delta_m", "PI- Var[delta_m]"))
     assert any(row["Var[delta_m]"] != row["PI- Var[delta_m]"] for row in rows)
 
 
-@pytest.mark.parametrize("name", ["labels", "scales"])
+@pytest.mark.parametrize("name", ["labels", "scales", "standardised"])
 def test_digits_data(name: str) -> None:
     pytest.importorskip("sklearn")
     from bench.mtl import digits_data
 
     data, again, other = (getattr(digits_data, name)(seed) for seed in (0, 0, 1))
     m = len(data.names)
-    assert m == len(data.n_outputs) == {"labels": 6, "scales": 12}[name]
+    assert m == len(data.n_outputs) == {"labels": 6}.get(name, 12)
     assert sum(len(data.inputs[part]) for part in data.inputs) == 1797
     for part in ("train", "validation", "test"):
         torch.testing.assert_close(data.inputs[part], again.inputs[part], rtol=0, atol=0)
@@ -83,4 +83,5 @@ def test_digits_data(name: str) -> None:
         np.testing.assert_array_equal(loop, np.isin(digit, [0, 6, 8, 9]))
     else:
         spreads = [float(target.std()) for target in data.targets["train"]]
-        assert max(spreads) / min(spreads) > 1000.0
+        assert max(spreads) / min(spreads) > 1000.0 or name == "standardised"
+        assert max(spreads) / min(spreads) < 1.001 or name == "scales"

@@ -11,11 +11,11 @@ import torch
 VERSION = 1
 
 
-def save(path: Path, settings: dict[str, Any], state: dict[str, Any]) -> None:
-    """Write the state, with the state of PyTorch's random numbers; the file is whole at any time."""
+def save(path: Path, settings: dict[str, Any], state: dict[str, Any], device: torch.device) -> None:
+    """Write the state, with that of PyTorch's random numbers on the device; the file is whole at any time."""
     random = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        random["cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state(device)
     path.parent.mkdir(parents=True, exist_ok=True)
     other = path.with_name(path.name + ".part")
     torch.save({"version": VERSION, "settings": settings, "state": state, "random": random}, other)

@@ -211,7 +211,18 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """Return what a resumed run must have in common with the one before."""
-        left_out = {"root", "device", "workers", "threads", "checkpoint", "stop_after", "check", "epochs", "seeds"}
+        left_out = {
+            "root",
+            "lists",
+            "device",
+            "workers",
+            "threads",
+            "checkpoint",
+            "stop_after",
+            "check",
+            "epochs",
+            "seeds",
+        }
         kept = {name: value for name, value in vars(self.options).items() if name not in left_out}
         plain = {name: value if isinstance(value, (int, float, str)) else repr(value) for name, value in kept.items()}
         baselines = None if self.baselines.values is None else repr(self.baselines.values)
@@ -229,7 +240,7 @@ class Run:
             "rows": self.rows,
             "best": self.best,
         }
-        checkpoint.save(path, self.settings(), state)
+        checkpoint.save(path, self.settings(), state, self.device)
 
     def resume(self) -> bool:
         """Continue from the checkpoint, if there is one; return whether there was."""
