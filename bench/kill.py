@@ -99,7 +99,7 @@ def session(kind: str, store: str, log: str, seed: int, port: int, commit: int, 
 def _die_in_commit(number: int, seconds: float) -> None:
     transaction, count = RunStore._transaction, [0]
 
-    def counted(self: RunStore, work: Any, sync: bool) -> None:
+    def counted(self: RunStore, *arguments: Any) -> None:
         if count[0] == number:
             end = time.perf_counter() + seconds
 
@@ -111,7 +111,7 @@ def _die_in_commit(number: int, seconds: float) -> None:
             sys.setswitchinterval(1e-6)
             threading.Thread(target=kill).start()
         count[0] += 1
-        transaction(self, work, sync)
+        transaction(self, *arguments)
 
     RunStore._transaction = counted  # type: ignore[method-assign]
 

@@ -85,8 +85,8 @@ def _bytes(folder: Path, name: str) -> int:
 def main() -> int:
     """Print the tables; exit status 1 if a line fails."""
     parser = argparse.ArgumentParser(prog="python -m bench.store", description=__doc__)
-    parser.add_argument("--evaluations", type=int, default=2000, help="per run")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--evaluations", type=int, default=5000, help="per run")
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--size", type=int, default=1_000_000, help="evaluations in the large store")
     parser.add_argument("--folder", type=Path, help="where the stores go (default: the system's temporary folder)")
     options = parser.parse_args()

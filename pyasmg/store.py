@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import socket
@@ -27,11 +28,15 @@ from .evaluation import Counters, Record
 if TYPE_CHECKING:
     from .asmg import ASMG
 
+Work = Callable[[sqlite3.Connection], Any]
+
 __all__ = ["RunReader", "RunStore", "StoreError"]
 
 _SYNC_SHARE = 0.005  # of the time may go into waiting for the disk
 _SNAPSHOT_SHARE = 0.005  # of the time may go into saving the optimizer
-_WAL_PAGES = 8000
+_PAGE_BYTES = 1024  # a commit writes whole pages, and an evaluation has about 60 bytes
+_WAL_PAGES = 16_000
+_SESSION_SECONDS = 1.0  # between two updates of seconds and counters
 
 
 class RunStore:
@@ -71,7 +76,7 @@ class RunStore:
         self._session: int | None = None
         self._writes = False
         self._started = time.monotonic()
-        self._synced = self._saved = -np.inf
+        self._synced = self._saved = self._session_saved = -math.inf
         self._sync_cost = self._snapshot_cost = 0.0
         self._known_errors: dict[tuple[str, str], int] = {}
         try:
@@ -135,25 +140,20 @@ class RunStore:
         """
 
         def work(connection: sqlite3.Connection) -> None:
-            rows, failures = [], []
             for record in records:
                 status = schema.OK if record.values is not None else schema.OPEN if record.open else schema.FAILED
                 f = None if record.values is None else schema.pack(record.values)
-                seconds = record.seconds if np.isfinite(record.seconds) else None
+                seconds = record.seconds if math.isfinite(record.seconds) else None
                 error = self._error_number(connection, record) if record.error else None
-                if error is not None:
-                    failures.append((generation, record.candidate, record.attempts, error))
                 check = schema.checksum(generation, record.candidate, status, f)
-                rows.append(
-                    (generation, record.candidate, status, f, seconds, record.attempts, record.cost, error, check)
-                )
-            for row in rows:
+                row = (generation, record.candidate, status, f, seconds, record.attempts, record.cost, error, check)
                 connection.execute("INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            for failure in failures:
-                connection.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", failure)
+                if error is not None:
+                    failure = (generation, record.candidate, record.attempts, error)
+                    connection.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", failure)
 
         try:
-            self._write(work)
+            self._write(work, single=len(records) == 1 and not records[0].error)
         except StoreError as error:
             error.unsaved = (generation, tuple(records))
             raise
@@ -188,9 +188,11 @@ class RunStore:
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR REPLACE INTO generations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            self._update_session(connection, counters)
+            if not single:
+                self._update_session(connection, counters)
 
-        self._write(work)
+        single = time.monotonic() - self._session_saved < _SESSION_SECONDS
+        self._write(work, single=single)
         if time.monotonic() - self._saved >= max(1.0, self._snapshot_cost / _SNAPSHOT_SHARE):
             self.save(opt)
 
@@ -221,6 +223,7 @@ class RunStore:
         seconds = time.monotonic() - self._started
         statement = "UPDATE sessions SET seconds = ?, counters = ? WHERE id = ?"
         connection.execute(statement, (seconds, json.dumps(asdict(counters)), self._session))
+        self._session_saved = time.monotonic()
 
     # ------------------------------------------------------------------------------------------- what is known
 
@@ -260,6 +263,7 @@ class RunStore:
         """Go over to writing: a store that is only looked at stays as it is, byte by byte."""
         self._writes = True
         try:
+            self._open.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file only
             self._open.execute("PRAGMA journal_mode = WAL").fetchone()
             self._open.execute("PRAGMA synchronous = NORMAL")
             self._open.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
@@ -272,31 +276,36 @@ class RunStore:
             raise StoreError(f"{str(self.path)!r} is closed.")
         return self._connection
 
-    def _write(self, work: Callable[[sqlite3.Connection], Any], *, sync: bool = False) -> None:
-        """Make one transaction of ``work``; when the disk is full, once more with the reserve given back to it."""
+    def _write(self, work: Work, *, sync: bool = False, single: bool = False) -> None:
+        """Make one transaction of ``work``; when the disk is full, once more with the reserve given back to it.
+
+        ``single``: it is one statement, hence a transaction by itself.
+        """
         if not self._writes:
             self._prepare()
         try:
-            self._transaction(work, sync)
+            self._transaction(work, sync, single)
         except sqlite3.Error as error:
             full = any(words in str(error) for words in ("full", "disk I/O"))
             if not (full and self._lock.release_reserve()):
                 raise StoreError(f"{str(self.path)!r} could not be written ({error}).") from error
             try:
-                self._transaction(work, False)
+                self._transaction(work, False, single)
             except sqlite3.Error as again:
                 raise StoreError(f"{str(self.path)!r} could not be written ({again}).") from again
 
-    def _transaction(self, work: Callable[[sqlite3.Connection], Any], sync: bool) -> None:
+    def _transaction(self, work: Work, sync: bool, single: bool) -> None:
         connection = self._open
         start = time.monotonic()
         sync = sync or start - self._synced >= self._sync_cost / _SYNC_SHARE
         if sync:
             connection.execute("PRAGMA synchronous = FULL")
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            if not single:
+                connection.execute("BEGIN IMMEDIATE")
             work(connection)
-            connection.execute("COMMIT")
+            if not single:
+                connection.execute("COMMIT")
         except BaseException:
             self._known_errors.clear()
             if connection.in_transaction:
