@@ -13,8 +13,6 @@ from torch import Tensor
 from .._validate import describe
 from ._types import FloatArray, LossesLike
 
-STACK_FROM = 8  # losses from which on one stacked root is faster than one root each
-
 
 class Losses:
     """The m losses of one step; without ``gradients``, their values are all that is asked for.
@@ -80,9 +78,6 @@ class Losses:
     def _weighted(self, weights: FloatArray) -> tuple[list[Tensor], list[Tensor]]:
         if self._vector is not None:
             return [self._vector], [torch.as_tensor(weights).to(self._vector)]
-        first = self._list[0]
-        if len(self._list) >= STACK_FROM and all(loss.ndim == 0 and loss.dtype is first.dtype for loss in self._list):
-            return [torch.stack(self._list)], [torch.as_tensor(weights).to(first)]
         return self._list, [_start(loss, weight) for loss, weight in zip(self._list, weights.tolist(), strict=True)]
 
     @property
