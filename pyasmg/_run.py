@@ -124,7 +124,7 @@ class Run:
         except KeyboardInterrupt:
             self._extra["interrupted"] = True
         except EvaluationError as error:
-            self._leave(str(error))
+            self._leave(str(error), careful=True)
             raise
         except Exception as error:  # of the callback, a weighting rule, the store: what was paid for goes with it
             error.pyasmg_state = opt.state_dict()  # type: ignore[attr-defined]

@@ -149,18 +149,18 @@ def minimize(
             from .store import RunStore, StoreError
 
             kept = stack.enter_context(RunStore(store, resume=resume))
-            if kept.has_run:
-                stored = kept.settings()
-                opt = optimizer(stored["seed"] if seed is None else seed, n_most - 1)
-                settings = settings_of(opt, source.name, {"max_evaluations": n_most, **budgets})
-                if difference := differences(stored, settings):
-                    raise StoreError(f"{str(kept.path)!r} holds a run with other settings: {difference}.")
+            stored = kept.settings() if kept.has_run else {}
+            if stored and seed is None:
+                opt = optimizer(stored["seed"], n_most - 1)
+            settings = settings_of(opt, source.name, {"max_evaluations": n_most, **budgets})
+            if not stored:
+                kept.begin(settings, opt.state_dict())
+            elif difference := differences(stored, settings):
+                raise StoreError(f"{str(kept.path)!r} holds a run with other settings: {difference}.")
+            else:
                 opt = restore(kept, opt)
                 _limit(opt, kept, n_most - 1)
                 budget.resume(**kept.spent())
-            else:
-                settings = settings_of(opt, source.name, {"max_evaluations": n_most, **budgets})
-                kept.begin(settings, opt.state_dict())
         elif resume not in ("auto", "never"):
             raise ValueError(f"`resume` must be 'auto' or 'never'; got {resume!r}.")
         driver = Driver(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ class Part(Protocol):
         """Iterate over (inputs, targets), one target per task; shuffled by ``order`` = (seed, epoch), if given."""
 
 
-class Samples(Dataset[Any]):
+class Samples(Dataset[Any], ABC):
     """A part where each sample has a target for every task.
 
     A subclass gives ``__len__`` and :meth:`sample`.
@@ -31,12 +32,13 @@ class Samples(Dataset[Any]):
     def __init__(self) -> None:
         self._order: tuple[int, ...] | None = None
 
+    @abstractmethod
     def sample(self, index: int, rng: np.random.Generator | None) -> Any:
         """Return (input, targets) of one sample; ``rng`` for augmentation, None without."""
-        raise NotImplementedError
 
+    @abstractmethod
     def __len__(self) -> int:
-        raise NotImplementedError
+        """Return the number of samples."""
 
     def __getitem__(self, index: int) -> Any:
         return self.sample(index, None if self._order is None else np.random.default_rng([*self._order, index]))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A trunk that makes a representation, and heads that turn it into predictions.
 
     A subclass sets ``heads``, and gives :meth:`features`, which returns one tensor that all heads see, or a list with
@@ -17,9 +18,9 @@ class Network(nn.Module):
 
     heads: nn.ModuleList
 
+    @abstractmethod
     def features(self, inputs: Any) -> Tensor | list[Tensor | None]:
         """Return the representation."""
-        raise NotImplementedError
 
     def predict(self, features: Tensor | Sequence[Tensor | None]) -> list[Any]:
         """Return the prediction of each task; None where there is no representation."""
