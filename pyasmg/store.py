@@ -66,6 +66,8 @@ class RunStore:
     def __init__(self, path: str | os.PathLike[str], *, resume: str = "auto", patience: float = 30.0) -> None:
         if resume not in ("auto", "never"):
             raise ValueError(f"`resume` must be 'auto' or 'never'; got {resume!r}.")
+        if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+            raise TypeError(f"`store` must be the path of a file; got {path!r}.")
         self.path = Path(path)
         if not self.path.parent.is_dir() or self.path.is_dir():
             raise StoreError(f"`store` must be a file in a folder that exists; got {str(self.path)!r}.")

@@ -48,6 +48,9 @@ class CallableSource(Source):
         timeout: float | None = None,
     ) -> None:
         super().__init__()
+        if executor is not None and not callable(getattr(executor, "submit", None)):
+            expected = "a concurrent.futures.Executor or a distributed.Client"
+            raise TypeError(f"`executor` must be {expected}; got {type(executor).__name__}.")
         self.fun = fun
         self.executor = executor
         self.vectorized = vectorized
