@@ -1,0 +1,174 @@
+// Tests of simplex_qp.hpp and fair_weights.hpp.
+#pragma once
+
+#include "common.hpp"
+#include "fair_weights.hpp"
+#include "simplex_qp.hpp"
+
+namespace {
+
+std::vector<double> gram_of(const std::vector<double>& vectors, std::size_t m, std::size_t r) {
+    std::vector<double> gram(m * m);
+    for (std::size_t i = 0; i < m; ++i) {
+        for (std::size_t j = 0; j < m; ++j) {
+            double sum = 0.0;
+            for (std::size_t k = 0; k < r; ++k) sum += vectors[i * r + k] * vectors[j * r + k];
+            gram[i * m + j] = sum;
+        }
+    }
+    return gram;
+}
+
+// The weights lie on the simplex; where `conditions`, no vertex descends from them (to 1e-9 of the largest entry).
+void check_simplex(std::size_t m, const std::vector<double>& gram, const std::string& where, bool conditions = true) {
+    std::vector<double> weights(m, kNan), again(m, kNan);
+    const double value = pyasmg::simplex_qp(m, gram.data(), weights.data());
+    double sum = 0.0, least = kInf;
+    for (const double weight : weights) {
+        CHECK(weight >= 0.0, where);
+        sum += weight;
+    }
+    CHECK(std::abs(sum - 1.0) < 1e-12, where);
+    CHECK(value >= 0.0 && std::isfinite(value), where);
+    for (std::size_t i = 0; i < m; ++i) least = std::min(least, gram[i * m + i]);
+    CHECK(value <= least * (1.0 + 1e-9), where);
+    CHECK(pyasmg::simplex_qp(m, gram.data(), again.data()) == value && same_bits(weights, again), where);
+    if (!conditions) return;
+    double largest = 0.0;
+    for (const double entry : gram) largest = std::max(largest, std::abs(entry));
+    for (std::size_t i = 0; i < m; ++i) {
+        double slope = 0.0;
+        for (std::size_t j = 0; j < m; ++j) slope += gram[i * m + j] * weights[j];
+        CHECK(slope >= value - 1e-9 * largest, where);
+    }
+}
+
+void test_simplex_qp() {
+    std::mt19937_64 random(33);
+    for (const std::size_t m : {1u, 2u, 3u, 4u, 7u, 10u, 33u, 64u, 100u, 200u}) {
+        for (const std::size_t r : {std::size_t{1}, std::max<std::size_t>(1, m / 2), m, 3 * m}) {
+            const std::string where = "m = " + std::to_string(m) + ", rank " + std::to_string(r);
+            std::vector<double> vectors = normal_vector<double>(m * r, random, 1.0, 0.3);
+            check_simplex(m, gram_of(vectors, m, r), where);
+            for (std::size_t i = 0; i < m * r; ++i) vectors[i] = std::round(4.0 * vectors[i]);  // ties, zero rows
+            check_simplex(m, gram_of(vectors, m, r), where + ", integers");
+            if (m > 100) continue;
+            for (std::size_t i = 0; i < m; ++i) {  // norms from 1e-15 to 1e15
+                const double norm = std::pow(10.0, -15.0 + 30.0 * static_cast<double>(i) / static_cast<double>(m));
+                for (std::size_t k = 0; k < r; ++k) vectors[i * r + k] *= norm;
+            }
+            check_simplex(m, gram_of(vectors, m, r), where + ", wide norms", false);
+        }
+        std::vector<double> identity(m * m, 0.0), ones(m * m, 1.0), zero(m * m, 0.0);
+        for (std::size_t i = 0; i < m; ++i) identity[i * m + i] = 1.0;
+        check_simplex(m, identity, "identity");
+        check_simplex(m, ones, "duplicates");
+        check_simplex(m, zero, "zero");
+        for (const double scale : {1e-308, 1e-150, 1e150, 1e308}) {
+            std::vector<double> scaled = identity;
+            for (double& entry : scaled) entry *= scale;
+            check_simplex(m, scaled, "identity times " + std::to_string(scale));
+        }
+        std::vector<double> noisy = ones;  // a little indefinite, as rounding leaves it
+        for (double& entry : noisy) entry += 1e-15 * std::normal_distribution<double>()(random);
+        for (std::size_t i = 0; i < m; ++i) {
+            for (std::size_t j = 0; j < i; ++j) noisy[i * m + j] = noisy[j * m + i];
+        }
+        check_simplex(m, noisy, "noisy duplicates");
+        std::vector<double> negative(m * m, -1.0);  // far from any Gram matrix
+        for (std::size_t i = 0; i < m; ++i) negative[i * m + i] = 1.0;
+        check_simplex(m, negative, "indefinite", false);
+    }
+    check_simplex(2, {kDenormal, 0.0, 0.0, kDenormal}, "denormal", false);
+    check_simplex(2, {kHuge, -kHuge, -kHuge, kHuge}, "huge", false);
+    check_simplex(2, {kHuge, kHuge, kHuge, kDenormal}, "entries beyond Cauchy-Schwarz", false);
+    check_simplex(3, {1, 0, 0, 0, 0, 0, 0, 0, 1}, "a zero gradient");
+}
+
+void test_simplex_qp_refuses() {
+    std::vector<double> weights(2, kNan);
+    CHECK(refuses([&] { pyasmg::simplex_qp(0, nullptr, nullptr); }), "m = 0");
+    const std::vector<std::vector<double>> bad = {{kNan, 0, 0, 1}, {1, kInf, kInf, 1}, {1, -kInf, 0, 1},
+                                                  {-1, 0, 0, 1},   {1, 0.5, -0.5, 1},  {-kDenormal, 0, 0, 1}};
+    for (const auto& gram : bad) {
+        CHECK(refuses([&] { pyasmg::simplex_qp(2, gram.data(), weights.data()); }), std::to_string(gram[0]));
+    }
+}
+
+// Positive and finite where the gradient is not zero, the same bits again; where `solvable`, G w = (c / w)^(1/alpha).
+void check_fair(std::size_t m, const std::vector<double>& gram, double alpha, const std::vector<double>& preference,
+                const std::string& where, bool solvable = false) {
+    std::vector<double> weights(m, kNan), again(m, kNan);
+    const int n_steps = pyasmg::fair_weights(m, gram.data(), alpha, preference.data(), weights.data());
+    CHECK(0 <= n_steps && n_steps <= 5000, where);
+    for (std::size_t i = 0; i < m; ++i) {
+        CHECK(std::isfinite(weights[i]) && (weights[i] > 0.0) == (gram[i * m + i] > 0.0), where);
+    }
+    CHECK(pyasmg::fair_weights(m, gram.data(), alpha, preference.data(), again.data()) == n_steps, where);
+    CHECK(same_bits(weights, again), where);
+    if (!solvable) return;
+    for (std::size_t i = 0; i < m; ++i) {
+        const double right = std::pow(preference[i] / weights[i], 1.0 / alpha);
+        double sum = 0.0, magnitude = right;
+        for (std::size_t j = 0; j < m; ++j) {
+            sum += gram[i * m + j] * weights[j];
+            magnitude += std::abs(gram[i * m + j]) * weights[j];
+        }
+        CHECK(std::abs(sum - right) <= 1e-11 * magnitude, where);
+    }
+}
+
+void test_fair_weights() {
+    std::mt19937_64 random(34);
+    const std::vector<double> alphas = {1e-300, 1e-3, 0.5, 1.0, 2.0, 5.0, 1e3, kHuge};
+    for (const std::size_t m : {1u, 2u, 3u, 7u, 33u}) {
+        const std::vector<double> ones(m, 1.0);
+        for (const std::size_t r : {std::size_t{1}, std::max<std::size_t>(1, m / 2), 2 * m}) {
+            std::vector<double> vectors = normal_vector<double>(m * r, random);
+            const std::vector<double> gram = gram_of(vectors, m, r);
+            for (double& value : vectors) value = std::round(2.0 * value);  // opposing, equal and zero rows
+            const std::vector<double> integers = gram_of(vectors, m, r);
+            for (const double alpha : alphas) {
+                const std::string where =
+                    "m = " + std::to_string(m) + ", rank " + std::to_string(r) + ", alpha " + std::to_string(alpha);
+                check_fair(m, gram, alpha, ones, where, r > m && 0.5 <= alpha && alpha <= 5.0);
+                check_fair(m, integers, alpha, ones, where + ", integers");
+            }
+        }
+        std::vector<double> identity(m * m, 0.0), opposed(m * m, -1.0), wide = ones;
+        for (std::size_t i = 0; i < m; ++i) identity[i * m + i] = opposed[i * m + i] = 1.0;
+        for (std::size_t i = 0; i < m; ++i) wide[i] = i % 3 == 0 ? kHuge : i % 3 == 1 ? kDenormal : 1.0;
+        for (const double alpha : alphas) {
+            check_fair(m, identity, alpha, wide, "preferences of any size");
+            check_fair(m, opposed, alpha, ones, "far from any Gram matrix");
+            check_fair(m, std::vector<double>(m * m, 0.0), alpha, ones, "zero");
+            for (const double scale : {kDenormal, 1e-308, 1e150, kHuge}) {
+                std::vector<double> scaled = identity;
+                scaled[0] *= scale;
+                check_fair(m, scaled, alpha, wide, "identity with " + std::to_string(scale));
+                for (std::size_t i = 1; i < m; ++i) scaled[i] = scaled[i * m] = std::sqrt(scale);
+                check_fair(m, scaled, alpha, wide, "all along the first, which is " + std::to_string(scale));
+            }
+        }
+    }
+}
+
+void test_fair_weights_refuses() {
+    std::vector<double> weights(2, kNan);
+    const std::vector<double> identity = {1, 0, 0, 1}, ones = {1, 1};
+    CHECK(refuses([&] { pyasmg::fair_weights(0, nullptr, 1.0, nullptr, nullptr); }), "m = 0");
+    for (const double bad : {0.0, -1.0, kInf, -kInf, kNan}) {
+        const std::vector<double> preference = {1, bad};
+        const std::string where = std::to_string(bad);
+        CHECK(refuses([&] { pyasmg::fair_weights(2, identity.data(), bad, ones.data(), weights.data()); }), where);
+        CHECK(refuses([&] { pyasmg::fair_weights(2, identity.data(), 1.0, preference.data(), weights.data()); }),
+              where);
+    }
+    const std::vector<std::vector<double>> bad = {
+        {kNan, 0, 0, 1}, {1, kInf, kInf, 1}, {-1, 0, 0, 1}, {1, 0.5, -0.5, 1}};
+    for (const auto& gram : bad) {
+        CHECK(refuses([&] { pyasmg::fair_weights(2, gram.data(), 1.0, ones.data(), weights.data()); }), "G");
+    }
+}
+
+}  // namespace
