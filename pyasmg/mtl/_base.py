@@ -16,7 +16,7 @@ from ._distributed import mean_array, mean_gradients
 from ._losses import Losses
 from ._parameters import accumulate, check_disjoint, head_lists, leaves, parameter_list
 from ._state import pack, unpack
-from ._types import FloatArray, LossesLike, ParametersLike, Scaler, TensorsLike
+from ._types import Call, FloatArray, LossesLike, ParametersLike, Scaler, TensorsLike
 
 STATE_VERSION = 1
 
@@ -48,7 +48,6 @@ class Balancer(nn.Module, ABC):
         self._preference: FloatArray | None = None
         self._diagnostics: Diagnostics | None = None
 
-    @abstractmethod
     def backward(
         self,
         losses: LossesLike,
@@ -99,6 +98,11 @@ class Balancer(nn.Module, ABC):
         -----
         Over micro-batches, ``.grad`` accumulates: each call adds the gradient balanced on its own micro-batch.
         """
+        self._backward(Call(losses, shared, heads, features, retain_graph, scaler, group))
+
+    @abstractmethod
+    def _backward(self, call: Call) -> None:
+        """Do what :meth:`backward` says."""
 
     @property
     def preference(self) -> FloatArray | None:
@@ -157,21 +161,11 @@ class LossBalancer(Balancer):
             return self.weights(losses)
         return np.asarray(self._preference * self.weights(self._preference * losses))
 
-    def backward(
-        self,
-        losses: LossesLike,
-        *,
-        shared: ParametersLike | None = None,
-        heads: Sequence[ParametersLike] | None = None,
-        features: TensorsLike | None = None,
-        retain_graph: bool = False,
-        scaler: Scaler | None = None,
-        group: Any = None,
-    ) -> None:
-        """See :meth:`Balancer.backward`; `features` changes nothing, one backward pass is all there is."""
-        checked = Losses(losses, self.n_tasks)
-        own = self._own_parameters(heads)
-        trunk = None if shared is None else parameter_list("shared", shared)
+    def _backward(self, call: Call) -> None:
+        """Take one backward pass; `features` change nothing."""
+        checked, group = Losses(call.losses, self.n_tasks), call.group
+        own = self._own_parameters(call.heads)
+        trunk = None if call.shared is None else parameter_list("shared", call.shared)
         check_disjoint(trunk, own)
         inputs = None
         if trunk is not None and own is not None:
@@ -179,14 +173,14 @@ class LossBalancer(Balancer):
         values = mean_array(checked.values, group, checked.device)
         weights = self._weigh(values)
         self.__dict__["_diagnostics"] = Diagnostics(values, weights)  # a module's own way to set it takes 20 us
-        if scaler is not None:
-            weights = weights * scale_of(scaler, checked.device)
+        if call.scaler is not None:
+            weights = weights * scale_of(call.scaler, checked.device)
         if group is None:
-            checked.backward(weights, inputs, retain_graph)
+            checked.backward(weights, inputs, call.retain_graph)
             return
         if inputs is None:
             inputs = leaves(checked.graph)
-        found = mean_gradients(inputs, checked.grad(weights, inputs, retain_graph), group)
+        found = mean_gradients(inputs, checked.grad(weights, inputs, call.retain_graph), group)
         accumulate(inputs, found)  # pieces of one vector
 
 

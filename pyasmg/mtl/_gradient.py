@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ from ._distributed import mean_array
 from ._gram import gram_matrix
 from ._losses import Losses
 from ._task_gradients import TaskGradients
-from ._types import FloatArray, LossesLike, ParametersLike, Scaler, TensorsLike
+from ._types import Call, FloatArray
 
 HeadWeights = Literal["one", "weighted"]
 
@@ -72,24 +71,16 @@ class GradientBalancer(Balancer):
         """Return weights that need no new gradients, so that one backward pass does; None to compute them."""
         return None
 
-    def backward(
-        self,
-        losses: LossesLike,
-        *,
-        shared: ParametersLike | None = None,
-        heads: Sequence[ParametersLike] | None = None,
-        features: TensorsLike | None = None,
-        retain_graph: bool = False,
-        scaler: Scaler | None = None,
-        group: Any = None,
-    ) -> None:
-        """See :meth:`Balancer.backward`. One of `shared` and `features` is needed."""
-        checked = Losses(losses, self.n_tasks)
-        if features is not None and not self.supports_features:
+    def _backward(self, call: Call) -> None:
+        """Take the gradient of each task; one of `shared` and `features` is needed."""
+        checked = Losses(call.losses, self.n_tasks)
+        if call.features is not None and not self.supports_features:
             raise ValueError(f"{type(self).__name__} needs gradients on parameters; `features` must be None.")
-        scale = scale_of(scaler, checked.device)
-        gradients = TaskGradients(checked, shared, self._own_parameters(heads), features, scale, retain_graph, group)
-        values = mean_array(checked.values, group, checked.device)
+        scale = scale_of(call.scaler, checked.device)
+        gradients = TaskGradients(
+            checked, call.shared, self._own_parameters(call.heads), call.features, scale, call.retain_graph, call.group
+        )
+        values = mean_array(checked.values, call.group, checked.device)
         reused = self.reused_weights()
         if reused is not None:
             gradients.backward_weighted(reused, reused if self.head_weights == "weighted" else np.ones(self.n_tasks))
@@ -100,7 +91,7 @@ class GradientBalancer(Balancer):
         self._workspace = matrix if matrix.device.type == "cpu" else None
         gram = gradients.gram(gram_matrix(matrix))
         if not np.isfinite(gram).all():
-            if scaler is None:
+            if call.scaler is None:
                 task = int(np.flatnonzero(~np.isfinite(np.diag(gram)))[0])
                 raise ValueError(f"the gradients must be finite; that of task {task} is not.")
             weights: FloatArray | None = np.ones(self.n_tasks)  # the scaler sees the overflow and skips the step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,3 +20,15 @@ class Scaler(Protocol):
 
     def scale(self, outputs: Tensor) -> Tensor:
         """Return ``outputs`` multiplied by the current factor."""
+
+
+class Call(NamedTuple):
+    """The arguments of one call of :meth:`Balancer.backward`."""
+
+    losses: LossesLike
+    shared: ParametersLike | None
+    heads: Sequence[ParametersLike] | None
+    features: TensorsLike | None
+    retain_graph: bool
+    scaler: Scaler | None
+    group: Any

@@ -16,7 +16,7 @@ from ._learned import descend
 from ._losses import Losses
 from ._parameters import feature_list, head_lists, leaves, parameter_list
 from ._state import Adam
-from ._types import FloatArray, LossesLike, ParametersLike, Scaler, TensorsLike
+from ._types import Call, FloatArray, LossesLike, ParametersLike, Scaler, TensorsLike
 from .rlw import softmax
 from .si import check_positive
 
@@ -171,15 +171,7 @@ class BiLB4MTL(LossBalancer):
             self._descend = self._double_loop(closure, Losses(losses, self.n_tasks), shared, own, group)
         self._scored = self._score(features, group)
         try:
-            super().backward(
-                losses,
-                shared=shared,
-                heads=own,
-                features=features,
-                retain_graph=retain_graph,
-                scaler=scaler,
-                group=group,
-            )
+            self._backward(Call(losses, shared, own, features, retain_graph, scaler, group))
         finally:
             self._scored = self._descend = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +12,7 @@ from ._distributed import mean
 from ._gradient import GradientBalancer, HeadWeights
 from ._parameters import feature_list
 from ._state import generator
-from ._types import FloatArray, LossesLike, ParametersLike, Scaler, TensorsLike
+from ._types import Call, FloatArray
 
 CHUNK = 2**15  # columns at a time: what is computed on the way stays in the cache
 
@@ -70,33 +69,15 @@ class GradDrop(GradientBalancer):
         self._features: list[Tensor] | None = None
         self._group: Any = None
 
-    def backward(
-        self,
-        losses: LossesLike,
-        *,
-        shared: ParametersLike | None = None,
-        heads: Sequence[ParametersLike] | None = None,
-        features: TensorsLike | None = None,
-        retain_graph: bool = False,
-        scaler: Scaler | None = None,
-        group: Any = None,
-    ) -> None:
-        """See :meth:`Balancer.backward`. One of `shared` and `features` is needed."""
-        if features is not None:
-            self._features, self._group = feature_list(features), group
+    def _backward(self, call: Call) -> None:
+        """Keep what :meth:`aggregate` looks at besides the gradients."""
+        if call.features is not None:
+            self._features, self._group = feature_list(call.features), call.group
             for i, feature in enumerate(self._features):
                 if feature.ndim == 0:
                     raise ValueError(f"`features` must have a batch as the first dimension; entry {i} has shape ().")
         try:
-            super().backward(
-                losses,
-                shared=shared,
-                heads=heads,
-                features=features,
-                retain_graph=retain_graph,
-                scaler=scaler,
-                group=group,
-            )
+            super()._backward(call)
         finally:
             self._features = self._group = None
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
 from .._validate import describe
 from ._base import Balancer
 from ._diagnostics import Diagnostics
-from ._types import FloatArray, LossesLike, ParametersLike, Scaler, TensorsLike
+from ._types import Call, FloatArray
 from .performance import Metrics, Performance
 
 
@@ -78,24 +75,5 @@ class PerformanceInformed(Balancer):
         """What the method knows of its last step."""
         return self.balancer.diagnostics
 
-    def backward(
-        self,
-        losses: LossesLike,
-        *,
-        shared: ParametersLike | None = None,
-        heads: Sequence[ParametersLike] | None = None,
-        features: TensorsLike | None = None,
-        retain_graph: bool = False,
-        scaler: Scaler | None = None,
-        group: Any = None,
-    ) -> None:
-        """See :meth:`Balancer.backward`."""
-        self.balancer.backward(
-            losses,
-            shared=shared,
-            heads=heads,
-            features=features,
-            retain_graph=retain_graph,
-            scaler=scaler,
-            group=group,
-        )
+    def _backward(self, call: Call) -> None:
+        self.balancer._backward(call)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +14,7 @@ from ._base import scale_of
 from ._distributed import mean
 from ._gradient import GramBalancer, HeadWeights
 from ._parameters import accumulate
-from ._types import FloatArray, LossesLike, ParametersLike, Scaler, TensorsLike
+from ._types import Call, FloatArray
 
 
 class RotoGrad(GramBalancer):
@@ -139,34 +138,17 @@ class RotoGrad(GramBalancer):
         turned = [torch.cat((moved[..., :size] @ r.T.to(moved), moved[..., size:]), dim=-1) for r in rotations]
         return [result.movedim(-1, self.dim) for result in turned]
 
-    def backward(
-        self,
-        losses: LossesLike,
-        *,
-        shared: ParametersLike | None = None,
-        heads: Sequence[ParametersLike] | None = None,
-        features: TensorsLike | None = None,
-        retain_graph: bool = False,
-        scaler: Scaler | None = None,
-        group: Any = None,
-    ) -> None:
-        """See :meth:`Balancer.backward`; `features` is the tensor that was rotated."""
+    def _backward(self, call: Call) -> None:
+        """Turn as well; `features` is the tensor that was rotated."""
+        features = call.features
         rotated = None if self._rotated is None else self._rotated()
         if rotated is not None and features is not None:
             given = [features] if isinstance(features, Tensor) else list(features)
             if len(given) != 1 or given[0] is not rotated:
                 raise ValueError("`features` must be the tensor that was passed to `rotate`; got another one.")
-            self._turn = (rotated, scale_of(scaler, rotated.device), group)
+            self._turn = (rotated, scale_of(call.scaler, rotated.device), call.group)
         try:
-            super().backward(
-                losses,
-                shared=shared,
-                heads=heads,
-                features=features,
-                retain_graph=retain_graph,
-                scaler=scaler,
-                group=group,
-            )
+            super()._backward(call)
             if self._turn is not None and self.angles is not None and self.angles.requires_grad:
                 overflow = torch.full_like(self.angles, torch.nan)  # of the scaler, which skips the step then
                 accumulate([self.angles], [overflow if self._gradient is None else self._gradient])
