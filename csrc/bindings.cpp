@@ -16,6 +16,7 @@
 #include "objectives.hpp"
 #include "population.hpp"
 #include "rng.hpp"
+#include "row_products.hpp"
 #include "simd.hpp"
 #include "simplex_qp.hpp"
 #include "update.hpp"
@@ -106,6 +107,21 @@ void bind_kernels(py::module_& m) {
         py::arg("high").noconvert(), py::arg("seed"), py::arg("generation"), py::arg("mirrored"),
         py::arg("x").noconvert(), py::arg("valid").noconvert(), py::arg("w").noconvert(),
         py::arg("mean_gradient").noconvert(), py::arg("std_gradient").noconvert(), py::arg("n_threads"));
+
+    m.def(
+        "row_products",
+        [](const Array<T>& x, bool in_double) {
+            require(x.ndim() == 2 && x.shape(0) > 0, "x must have shape (m, d), m >= 1.");
+            Array<double> gram({x.shape(0), x.shape(0)});
+            double* data = gram.mutable_data();
+            {
+                const py::gil_scoped_release release;
+                pyasmg::row_products(size(x.shape(0)), size(x.shape(1)), x.data(),
+                                     in_double ? pyasmg::Precision::in_double : pyasmg::Precision::native, data);
+            }
+            return gram;
+        },
+        py::arg("x").noconvert(), py::arg("in_double"));
 
     // Writes the new mean to mean_gradient[0] and the new std to std_gradient[0].
     m.def(

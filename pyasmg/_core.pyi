@@ -38,6 +38,7 @@ def estimate(
     std_gradient: npt.NDArray[_T],
     n_threads: int,
 ) -> tuple[_Float64Array, _Float64Array]: ...
+def row_products(x: npt.NDArray[_T], in_double: bool) -> _Float64Array: ...
 def update_distribution(
     mean: npt.NDArray[_T],
     std: npt.NDArray[_T],

@@ -7,6 +7,7 @@
 
 #include "core/estimator_test.hpp"
 #include "core/objectives_test.hpp"
+#include "core/row_products_test.hpp"
 #include "core/sampling_test.hpp"
 #include "core/solvers_test.hpp"
 #include "core/update_test.hpp"
@@ -42,6 +43,7 @@ void test_kernels() {
     test_threads<T>();
     test_update<T>();
     test_hostile_update<T>();
+    test_row_products<T>();
 }
 
 }  // namespace

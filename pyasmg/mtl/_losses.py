@@ -32,17 +32,19 @@ class Losses:
         else:
             self._vector = None
             self._list = _scalars(losses, n_tasks)
-        for loss in self.graph:
-            if not loss.dtype.is_floating_point:
-                raise TypeError(f"`losses` must be real floating-point tensors; got dtype {loss.dtype}.")
+        graph = self.graph
+        for dtype in {loss.dtype for loss in graph}:
+            if not dtype.is_floating_point:
+                raise TypeError(f"`losses` must be real floating-point tensors; got dtype {dtype}.")
         values = self._read()
-        for task, value in enumerate(values):
-            if not math.isfinite(value):
-                raise ValueError(f"`losses` must be finite; task {task} has the loss {value}.")
+        if not all(map(math.isfinite, values)):
+            task, value = next(pair for pair in enumerate(values) if not math.isfinite(pair[1]))
+            raise ValueError(f"`losses` must be finite; task {task} has the loss {value}.")
         self.values: FloatArray = np.array(values)
-        for task, loss in enumerate(self.graph if gradients else []):
-            if not loss.requires_grad:
-                raise ValueError(f"each of `losses` must require a gradient; the loss of task {task} does not.")
+        if gradients and not all(needed := [loss.requires_grad for loss in graph]):
+            raise ValueError(
+                f"each of `losses` must require a gradient; the loss of task {needed.index(False)} does not."
+            )
 
     def _read(self) -> list[float]:
         """Return the values; on a device, with one synchronisation."""
@@ -76,8 +78,15 @@ class Losses:
         return torch.autograd.grad(roots, inputs, starts, retain_graph=retain_graph, allow_unused=True)
 
     def _weighted(self, weights: FloatArray) -> tuple[list[Tensor], list[Tensor]]:
-        if self._vector is not None:
-            return [self._vector], [torch.as_tensor(weights).to(self._vector)]
+        """Return what a backward pass of the weighted sum starts from: one root costs less than m."""
+        vector = self._vector
+        first = self.graph[0]
+        if vector is None and all(
+            loss.ndim == 0 and loss.dtype is first.dtype and loss.device == first.device for loss in self._list
+        ):
+            vector = torch.stack(self._list)
+        if vector is not None:
+            return [vector], [torch.from_numpy(weights).to(vector)]
         return self._list, [_start(loss, weight) for loss, weight in zip(self._list, weights.tolist(), strict=True)]
 
     @property
@@ -102,7 +111,7 @@ def _scalars(losses: Sequence[Any], n_tasks: int) -> list[Tensor]:
     for task, loss in enumerate(tensors):
         if not isinstance(loss, Tensor):
             raise TypeError(f"each of `losses` must be a scalar tensor; task {task} has {describe(loss)}.")
-        if loss.numel() != 1:
+        if loss.ndim and loss.numel() != 1:
             raise ValueError(f"each of `losses` must be a scalar tensor; task {task} has shape {tuple(loss.shape)}.")
     return tensors
 

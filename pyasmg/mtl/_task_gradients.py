@@ -63,17 +63,25 @@ class TaskGradients:
         else:
             matrix = torch.empty(shape, dtype=dtype, device=device)
         for task in range(self._n_tasks):
-            keep = self._retain_graph or self._features is not None or task < self._n_tasks - 1
-            found = self._losses.task_grad(task, targets + self._heads[task], self._scale, keep)
-            on_targets = found[: len(targets)]
-            if all(gradient is None for gradient in on_targets):
-                name = "shared parameter" if self._features is None else "entry of `features`"
-                raise ValueError(f"the loss of each task must depend on some {name}; that of task {task} does not.")
-            _fill(matrix[task], on_targets, sizes)
-            self._head_gradients.append(found[len(targets) :])
+            self._head_gradients.append(self._fill_row(task, matrix[task], sizes))
         if self._features is None:
             mean(matrix, self._group)
         return matrix
+
+    def _fill_row(self, task: int, row: Tensor, sizes: Sequence[int]) -> Sequence[Tensor | None]:
+        """Write the gradient of one task into its row, and return those of its head.
+
+        A function of its own, so that the memory of this gradient, warm in the cache, is free for the next task.
+        """
+        targets = self._targets
+        keep = self._retain_graph or self._features is not None or task < self._n_tasks - 1
+        found = self._losses.task_grad(task, targets + self._heads[task], self._scale, keep)
+        on_targets = found[: len(targets)]
+        if all(gradient is None for gradient in on_targets):
+            name = "shared parameter" if self._features is None else "entry of `features`"
+            raise ValueError(f"the loss of each task must depend on some {name}; that of task {task} does not.")
+        _fill(row, on_targets, sizes)
+        return found[len(targets) :]
 
     def gram(self, gram: FloatArray) -> FloatArray:
         """Return the Gram matrix of the unscaled gradients of the joined batch."""
