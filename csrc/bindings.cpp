@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "cuda/bindings.hpp"
 #include "elementary.hpp"
 #include "estimator.hpp"
 #include "fair_weights.hpp"
@@ -270,4 +271,6 @@ PYBIND11_MODULE(_core, m) {
     m.def("simd_levels", &pyasmg::simd_levels);
     m.def("simd_level", &pyasmg::simd_level_name);
     m.def("set_simd_level", &pyasmg::set_simd_level, py::arg("name"));
+
+    pyasmg::device::bind_device(m);
 }

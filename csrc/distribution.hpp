@@ -22,12 +22,12 @@ struct Distribution {
     bool mirrored = false;  // row 2 k + 1 has the normals of row 2 k with the other sign
 
     // Where the normals of a row come from, and their sign.
-    RandomAddress address(std::size_t row) const {
+    PYASMG_HD RandomAddress address(std::size_t row) const {
         return {seed, generation, static_cast<std::uint32_t>(mirrored ? row / 2 : row)};
     }
-    T sign(std::size_t row) const { return mirrored && row % 2 == 1 ? T(-1) : T(1); }
+    PYASMG_HD T sign(std::size_t row) const { return mirrored && row % 2 == 1 ? T(-1) : T(1); }
 
-    bool bounded() const { return low != nullptr; }
+    PYASMG_HD bool bounded() const { return low != nullptr; }
 };
 
 // The point of [low, high] nearest to y; either side may be infinite. The result is always inside, whatever y is.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "coordinate.hpp"
+#include "cut.hpp"
 #include "lanes.hpp"
 #include "parallel.hpp"
 #include "rng.hpp"
@@ -11,22 +13,7 @@
 namespace pyasmg {
 namespace {
 
-// Coordinates are cut into at most this many segments, each summed by one thread; the segments' sums are then added in
-// order. The cut depends on d alone, so the result does not depend on the number of threads.
-constexpr std::size_t kMaxSegments = 64;
-constexpr std::size_t kMaxBlock = 1024;
 constexpr std::size_t kMaxSlice = 64;
-constexpr std::size_t kRowGroup = 4;  // rows that share one load and store of the accumulators
-
-std::size_t round_up(std::size_t value, std::size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
-
-// Block of coordinates whose 2 m accumulators stay in the first-level cache; a multiple of every tile size.
-template <class T>
-std::size_t block_size(std::size_t n_objectives) {
-    std::size_t block = kMaxBlock;
-    while (block > 64 && 2 * n_objectives * block * sizeof(T) > 16 * 1024) block /= 2;
-    return block;
-}
 
 template <class T>
 struct Pass {
@@ -59,8 +46,7 @@ PYASMG_HD double standardise_row(const Pass<T>& pass, std::size_t row, std::size
         const T* PYASMG_RESTRICT low = at.low + begin;
         const T* PYASMG_RESTRICT high = at.high + begin;
         for (std::size_t k = 0; k < n; ++k) {
-            const T changed = (x[k] - mean[k]) * inverse_std[k];
-            z[k] = clip(mean[k] + std[k] * z[k], low[k], high[k]) == x[k] ? z[k] : changed;
+            z[k] = standardise_bounded(x[k], mean[k], std[k], inverse_std[k], low[k], high[k], z[k]);
         }
     } else if (x != nullptr) {
         for (std::size_t k = 0; k < n; ++k) z[k] = (x[k] - mean[k]) * inverse_std[k];
@@ -194,8 +180,8 @@ void estimate(const Distribution<T>& distribution, const Sample<T>& sample, std:
     }
     const Pass<T> pass{distribution, sample, rows, m, w, w_sums.data(), out, block_size<T>(m)};
 
-    const std::size_t length = round_up((dimension + kMaxSegments - 1) / kMaxSegments, kMaxBlock);
-    const std::size_t n_segments = (dimension + length - 1) / length;
+    const std::size_t length = segment_length(dimension);
+    const std::size_t n_segments = divide_up(dimension, length);
     const std::size_t stride = m * m + sample.count;
     std::vector<double> partial(n_segments * stride, 0.0);
     parallel_for(

@@ -14,3 +14,10 @@
 #else
 #define PYASMG_RESTRICT
 #endif
+
+// Keeps arrays that are indexed by the loop's variable in registers.
+#if defined(__CUDA_ARCH__)
+#define PYASMG_UNROLL _Pragma("unroll")
+#else
+#define PYASMG_UNROLL
+#endif

@@ -5,6 +5,8 @@
 #include <limits>
 #include <vector>
 
+#include "coordinate.hpp"
+#include "cut.hpp"
 #include "distribution.hpp"
 #include "elementary.hpp"
 #include "lanes.hpp"
@@ -14,9 +16,7 @@
 namespace pyasmg {
 namespace {
 
-constexpr double kLog2 = 0.69314718055994530942;
-constexpr std::size_t kBlock = 1024;
-constexpr std::size_t kMaxSegments = 64;
+constexpr std::size_t kBlock = kMaxBlock;
 
 template <class T>
 struct Step {
@@ -54,8 +54,6 @@ template <class T>
 PYASMG_HD void step_loop(const Step<T>& step, std::size_t segment_begin, std::size_t segment_end,
                          UpdateSummary& summary) {
     const UpdateInput<T>& in = step.input;
-    // Far from both ends of the exponent range: 1 / std and std^2 in later steps stay finite.
-    constexpr T smallest = sizeof(T) == 4 ? T(1e-30) : T(1e-150), largest = sizeof(T) == 4 ? T(1e30) : T(1e150);
     alignas(64) double p[kBlock], h[kBlock];
     double max_std = 0.0, min_std = std::numeric_limits<double>::infinity();
     double path_lanes[kLanes] = {}, step_lanes[kLanes] = {};
@@ -70,30 +68,13 @@ PYASMG_HD void step_loop(const Step<T>& step, std::size_t segment_begin, std::si
         // From here on the gradients of this block are not read any more: the outputs may lie over them.
         T* PYASMG_RESTRICT mean = step.new_mean + begin;
         T* PYASMG_RESTRICT std = step.new_std + begin;
-        for (std::size_t k = 0; k < n; ++k) {
-            mean[k] = static_cast<T>(static_cast<double>(old_mean[k]) -
-                                     in.mean_step * static_cast<double>(old_std[k]) * p[k]);
-        }
+        for (std::size_t k = 0; k < n; ++k) mean[k] = step_mean(old_mean[k], old_std[k], in.mean_step, p[k]);
         if (in.form == StdForm::exponential) {
-            for (std::size_t k = 0; k < n; ++k) {
-                double r = -in.std_step * (h[k] - in.std_shift);
-                r = r < kLog2 ? r : kLog2;
-                r = r > -kLog2 ? r : -kLog2;
-                h[k] = exp_small(r);
-            }
+            for (std::size_t k = 0; k < n; ++k) h[k] = exponential_factor(in.std_step, h[k] - in.std_shift);
         } else {
-            for (std::size_t k = 0; k < n; ++k) {
-                double factor = 1.0 + 2.0 * in.std_step * (h[k] - in.std_shift);
-                factor = factor < 4.0 ? factor : 4.0;
-                factor = factor > 0.25 ? factor : 0.25;
-                h[k] = 1.0 / std::sqrt(factor);
-            }
+            for (std::size_t k = 0; k < n; ++k) h[k] = inverse_factor(in.std_step, h[k] - in.std_shift);
         }
-        for (std::size_t k = 0; k < n; ++k) {
-            T value = static_cast<T>(static_cast<double>(old_std[k]) * h[k]);
-            value = value > smallest ? value : smallest;
-            std[k] = value < largest ? value : largest;
-        }
+        for (std::size_t k = 0; k < n; ++k) std[k] = step_std(old_std[k], h[k]);
         if (in.low != nullptr) {
             const T* PYASMG_RESTRICT low = in.low + begin;
             const T* PYASMG_RESTRICT high = in.high + begin;
@@ -107,8 +88,8 @@ PYASMG_HD void step_loop(const Step<T>& step, std::size_t segment_begin, std::si
             const auto value = static_cast<double>(std[k]);
             max_std = value > max_std ? value : max_std;
             min_std = value < min_std ? value : min_std;
-            effective |= static_cast<int>(mean[k] + T(0.1) * std[k] != mean[k]);
-            outside |= static_cast<int>(!(std::abs(mean[k]) <= largest));  // true for NaN
+            effective |= static_cast<int>(moves(mean[k], std[k]));
+            outside |= static_cast<int>(is_outside(mean[k]));
         }
     }
     summary.max_std = max_std;
@@ -129,9 +110,8 @@ template <class T>
 UpdateSummary update_distribution(const UpdateInput<T>& input, const T* mean, const T* std, T* new_mean, T* new_std,
                                   int n_threads) {
     // The cut into segments depends on the dimension alone, so that sums do not depend on the number of threads.
-    const std::size_t n_blocks = (input.dimension + kBlock - 1) / kBlock;
-    const std::size_t length = (n_blocks + kMaxSegments - 1) / kMaxSegments * kBlock;
-    const std::size_t n_segments = (input.dimension + length - 1) / length;
+    const std::size_t length = segment_length(input.dimension);
+    const std::size_t n_segments = divide_up(input.dimension, length);
     const Step<T> step{input, mean, std, new_mean, new_std};
     UpdateSummary parts[kMaxSegments] = {};
     parallel_for(n_segments, useful_threads(8 * input.dimension, n_threads), [&](std::size_t begin, std::size_t end) {

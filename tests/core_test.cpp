@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/device_test.hpp"
 #include "core/estimator_test.hpp"
 #include "core/objectives_test.hpp"
 #include "core/row_products_test.hpp"
@@ -44,6 +45,7 @@ void test_kernels() {
     test_update<T>();
     test_hostile_update<T>();
     test_row_products<T>();
+    test_device<T>();
 }
 
 }  // namespace

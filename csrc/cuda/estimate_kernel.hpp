@@ -1,0 +1,182 @@
+// The natural-gradient estimates of up to M objectives and the squared norms of z, in one pass over the sample.
+#pragma once
+
+#include "../coordinate.hpp"
+#include "../cut.hpp"
+#include "../lanes.hpp"
+#include "tile.hpp"
+
+namespace pyasmg::device {
+
+static_assert(kTile == kMaxBlock);
+
+// Where z comes from.
+enum class Source : int { regenerated, given, given_bounded };
+
+// One block owns a tile of coordinates and runs over all rows, four at a time, so that 16 loads of each thread are under
+// way together. A thread keeps the sums of its own four coordinates in registers, added in the order of the rows in the
+// working precision: the CPU's order, hence its bits. Squared norms of z are summed in the CPU's order as well: z^2 is
+// staged in shared memory and 16 lanes per row and block of coordinates add it up.
+//
+// Reads N d numbers of x once for each group of M objectives (none if regenerated), mean and std once; writes 2 M d.
+// At N = 100, M = 2 in float32 that is 424 bytes a coordinate, 400 of them x. Partial norms: N / 1024 doubles a coordinate.
+template <class T, int M, Source source>
+struct EstimateKernel {
+    struct State {
+        T p[M][kPerThread], h[M][kPerThread];
+        T mean[kPerThread], inverse_std[kPerThread];
+    };
+
+    Distribution<T> at;
+    const T* x;                 // (N, d), where given
+    const std::uint32_t* rows;  // (n_rows,) the valid ones
+    const T* pull;              // (n_rows,) or null: x counts as mean + (x - mean) * pull where that is not 0
+    const T* w;                 // (n_rows, m)
+    const T* w_sums;            // (m,)
+    std::size_t n_rows, m;
+    std::size_t objective;   // the first of this group
+    int active;              // so many of M are wanted
+    std::size_t coordinate_begin, coordinate_end;  // the first is a multiple of kTile
+    std::size_t stride;      // of the rows of the gradients, which start at `coordinate_begin`
+    T *mean_gradient, *std_gradient;
+    double* norms;      // (blocks of coordinates, n_rows) or null: not wanted
+    std::size_t block;  // of coordinates, see block_size
+
+    // Neighbouring tiles' rows lie 16 words apart in the banks, and so do neighbouring groups of 64 coordinates.
+    static constexpr std::size_t kRowStride = kTile + kTile / 4 + kLanes;
+
+    PYASMG_HD std::size_t lane_sums() const { return kRowGroup * (kTile / block) * kLanes; }
+    PYASMG_HD std::size_t shared_bytes() const {
+        return norms == nullptr ? 0 : (2 * kRowGroup * kRowStride + 2 * lane_sums()) * sizeof(T);
+    }
+    PYASMG_HD std::size_t steps() const { return (n_rows + kRowGroup - 1) / kRowGroup; }
+    PYASMG_HD std::size_t first(Place place) const { return coordinate_begin + place.block * kTile; }
+    PYASMG_HD T* squares(void* shared, std::size_t step) const {
+        return static_cast<T*>(shared) + step % 2 * kRowGroup * kRowStride;
+    }
+    PYASMG_HD T* lanes(void* shared, std::size_t step) const {
+        return static_cast<T*>(shared) + 2 * kRowGroup * kRowStride + step % 2 * lane_sums();
+    }
+
+    PYASMG_HD void begin(State& state, Place place, void*) const {
+        PYASMG_UNROLL
+        for (int c = 0; c < kPerThread; ++c) {
+            const std::size_t k = first(place) + owned(place.thread, c);
+            state.mean[c] = k < coordinate_end ? at.mean[k] : T(0);
+            state.inverse_std[c] = k < coordinate_end ? T(1) / at.std[k] : T(0);
+            PYASMG_UNROLL
+            for (int i = 0; i < M; ++i) state.p[i][c] = state.h[i][c] = T(0);
+        }
+    }
+
+    PYASMG_HD void standardise(std::size_t row, std::size_t r, const T (&given)[kPerThread], const State& state,
+                               Place place, T (&z)[kPerThread]) const {
+        if constexpr (source != Source::given) {
+            owned_normals(at.address(row), first(place) / kTile, place.thread, z);
+            if (at.sign(row) < T(0)) {
+                PYASMG_UNROLL
+                for (int c = 0; c < kPerThread; ++c) z[c] = -z[c];
+            }
+        }
+        const T factor = source == Source::regenerated || pull == nullptr ? T(0) : pull[r];
+        PYASMG_UNROLL
+        for (int c = 0; c < kPerThread; ++c) {
+            const std::size_t k = first(place) + owned(place.thread, c);
+            if (k >= coordinate_end) {
+                z[c] = T(0);
+                continue;
+            }
+            if constexpr (source == Source::regenerated) continue;
+            const T mean = state.mean[c];
+            const T value = factor != T(0) ? mean + (given[c] - mean) * factor : given[c];
+            if constexpr (source == Source::given) {
+                z[c] = (value - mean) * state.inverse_std[c];
+            } else {
+                z[c] = standardise_bounded(value, mean, at.std[k], state.inverse_std[c], at.low[k], at.high[k], z[c]);
+            }
+        }
+    }
+
+    PYASMG_HD void produce(std::size_t step, State& state, Place place, void* shared) const {
+        const std::size_t r0 = step * kRowGroup;
+        T given[kRowGroup][kPerThread] = {};
+        if constexpr (source != Source::regenerated) {
+            PYASMG_UNROLL
+            for (std::size_t r = 0; r < kRowGroup; ++r) {
+                if (r0 + r >= n_rows) continue;
+                const T* from = x + static_cast<std::size_t>(rows[r0 + r]) * at.dimension + first(place);
+                PYASMG_UNROLL
+                for (int c = 0; c < kPerThread; ++c) {
+                    const std::size_t k = owned(place.thread, c);
+                    if (first(place) + k < coordinate_end) given[r][c] = load_streaming(from + k);
+                }
+            }
+        }
+        PYASMG_UNROLL
+        for (std::size_t r = 0; r < kRowGroup; ++r) {
+            if (r0 + r >= n_rows) continue;
+            T z[kPerThread];
+            standardise(rows[r0 + r], r0 + r, given[r], state, place, z);
+            PYASMG_UNROLL
+            for (int i = 0; i < M; ++i) {
+                const T weight = i < active ? w[(r0 + r) * m + objective + static_cast<std::size_t>(i)] : T(0);
+                PYASMG_UNROLL
+                for (int c = 0; c < kPerThread; ++c) {
+                    const T weighted = weight * z[c];
+                    state.p[i][c] = state.p[i][c] + weighted;
+                    state.h[i][c] = state.h[i][c] + weighted * z[c];
+                }
+            }
+            if (norms == nullptr) continue;
+            T* to = squares(shared, step) + r * kRowStride;
+            PYASMG_UNROLL
+            for (int c = 0; c < kPerThread; ++c) {
+                const std::size_t k = owned(place.thread, c);
+                to[k + k / 64 * kLanes] = z[c] * z[c];
+            }
+        }
+    }
+
+    // The lanes of the step before are complete: add them up.
+    PYASMG_HD void finish_norms(std::size_t step, Place place, void* shared) const {
+        const std::size_t n_sub = kTile / block, t = static_cast<std::size_t>(place.thread);
+        const std::size_t r = t / n_sub, sub = t % n_sub, row = step * kRowGroup + r;
+        if (r >= kRowGroup || row >= n_rows || first(place) + sub * block >= coordinate_end) return;
+        const T* from = lanes(shared, step) + t * kLanes;
+        norms[(place.block * n_sub + sub) * n_rows + row] = sum_lanes(from);
+    }
+
+    PYASMG_HD void consume(std::size_t step, State&, Place place, void* shared) const {
+        if (norms == nullptr) return;
+        if (step > 0) finish_norms(step - 1, place, shared);
+        const std::size_t n_sub = kTile / block;
+        for (auto s = static_cast<std::size_t>(place.thread); s < lane_sums(); s += kThreads) {
+            const std::size_t lane = s % kLanes, sub = s / kLanes % n_sub, r = s / kLanes / n_sub;
+            if (step * kRowGroup + r >= n_rows) continue;
+            const T* from = squares(shared, step) + r * kRowStride;
+            T sum = T(0);
+            for (std::size_t k = sub * block + lane; k < (sub + 1) * block; k += kLanes) {
+                sum += from[k + k / 64 * kLanes];
+            }
+            lanes(shared, step)[s] = sum;
+        }
+    }
+
+    PYASMG_HD void end(State& state, Place place, void* shared) const {
+        if (norms != nullptr && n_rows > 0) finish_norms(steps() - 1, place, shared);
+        PYASMG_UNROLL
+        for (int i = 0; i < M; ++i) {
+            if (i >= active) continue;
+            const std::size_t row = objective + static_cast<std::size_t>(i);
+            PYASMG_UNROLL
+            for (int c = 0; c < kPerThread; ++c) {
+                const std::size_t k = place.block * kTile + owned(place.thread, c);
+                if (coordinate_begin + k >= coordinate_end) continue;
+                mean_gradient[row * stride + k] = state.p[i][c];
+                std_gradient[row * stride + k] = T(0.5) * (state.h[i][c] - w_sums[row]);
+            }
+        }
+    }
+};
+
+}  // namespace pyasmg::device

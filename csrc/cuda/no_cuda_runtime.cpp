@@ -1,0 +1,18 @@
+// Stands in for cuda_runtime.cu in a build without CUDA.
+#include "runtime.hpp"
+
+#if !defined(PYASMG_WITH_CUDA)
+
+namespace pyasmg::device {
+
+CudaInfo cuda_info() {
+    CudaInfo info;
+    info.problem = "this pyasmg was built without CUDA; build it where nvcc is, with PYASMG_CUDA=ON.";
+    return info;
+}
+
+std::shared_ptr<Runtime> cuda_runtime(int) { throw std::runtime_error(cuda_info().problem); }
+
+}  // namespace pyasmg::device
+
+#endif
