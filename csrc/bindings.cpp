@@ -1,5 +1,7 @@
 // The one place where the core meets Python. Shapes and dtypes are validated in the Python layer, whose messages name
 // the user's arguments; here they are checked once more, because a mistake would read foreign memory.
+#include "cuda/bindings.hpp"
+
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -10,7 +12,6 @@
 #include <stdexcept>
 #include <vector>
 
-#include "cuda/bindings.hpp"
 #include "elementary.hpp"
 #include "estimator.hpp"
 #include "fair_weights.hpp"

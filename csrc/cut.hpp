@@ -5,7 +5,8 @@
 
 namespace pyasmg {
 
-// Coordinates are cut into at most this many segments, each summed in order; the segments' sums are then added in order.
+// Coordinates are cut into at most this many segments, each summed in order; the segments' sums are then added in
+// order.
 inline constexpr std::size_t kMaxSegments = 64;
 inline constexpr std::size_t kMaxBlock = 1024;
 inline constexpr std::size_t kRowGroup = 4;  // rows that are worked on together; no sum depends on it

@@ -9,6 +9,8 @@ multi-task methods for PyTorch.
 import importlib as _importlib
 from typing import Any as _Any
 
+from ._cuda import cuda_available, cuda_info
+from ._device_array import DeviceArray
 from ._state import StateError
 from ._store_lock import StoreError
 from ._version import __version__
@@ -21,6 +23,7 @@ from .simplex_qp import min_norm_weights
 
 __all__ = [
     "ASMG",
+    "DeviceArray",
     "EvaluationError",
     "Failure",
     "Result",
@@ -28,6 +31,8 @@ __all__ = [
     "StateError",
     "StoreError",
     "__version__",
+    "cuda_available",
+    "cuda_info",
     "fair_weights",
     "min_norm_weights",
     "minimize",

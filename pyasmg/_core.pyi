@@ -1,7 +1,7 @@
 """The compiled core, as ``csrc/bindings.cpp`` defines it; ``tests/test_stubs.py`` compares the two."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,8 @@ import numpy.typing as npt
 _T = TypeVar("_T", np.float32, np.float64)
 _Float64Array = npt.NDArray[np.float64]
 _UInt8Array = npt.NDArray[np.uint8]
+
+_device: Any  # csrc/cuda/bindings.hpp
 
 def sample_population(
     mean: npt.NDArray[_T],

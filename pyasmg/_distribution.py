@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from . import _core
 from ._step_size import Steps, StepState
+from ._validate import real_array
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float64]
@@ -41,8 +42,15 @@ class SearchDistribution:
         self.mean, self.std, self.low, self.high = mean, std, low, high
         self.seed, self.mirrored = seed, mirrored
         self.n_threads = 1
+        self.device = "cpu"
+        self.stream: int | None = None
         self._gradients: tuple[Array, Array] | None = None
         self._population: Array | None = None
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return int(self.mean.size)
 
     @property
     def _arguments(self) -> tuple[Array, Array, Array | None, Array | None, int]:
@@ -63,9 +71,47 @@ class SearchDistribution:
         candidate: Array = x[0]
         return candidate
 
+    def set_stream(self, stream: Any) -> None:
+        """Refuse a stream: there are none here."""
+        if stream is not None:
+            raise ValueError("`stream` is for a search with device='cuda'; this one is on the CPU.")
+
+    def center_row(self) -> Array:
+        """Return the mean, a copy."""
+        mean: Array = self.mean.copy()
+        return mean
+
+    def rows(self, generation: int, first: int, count: int, center: int) -> Array:
+        """Return rows of ``ask()``, counted with the mean as row 0 if ``center``."""
+        X = np.empty((count, self.mean.size), self.mean.dtype)
+        with_mean = int(bool(center) and first == 0 and count > 0)
+        if with_mean:
+            X[0] = self.mean
+        sampled, at = X[with_mean:], first - center + with_mean
+        if len(sampled):
+            _core.sample_population(*self._arguments, generation, self.mirrored, at, sampled, self.n_threads)
+        return X
+
+    def as_candidates(self, X: Any, shape: tuple[int, int], center: int) -> Array:
+        """Return what :meth:`estimate` takes as ``X``."""
+        array = real_array("X", X, f"of shape (popsize, d) = {shape}")
+        if array.shape != shape:
+            raise ValueError(f"`X` must be of shape (popsize, d) = {shape}; got shape {array.shape}.")
+        return np.ascontiguousarray(array[center:], dtype=self.mean.dtype)
+
+    @staticmethod
+    def as_values(F: Any) -> Any:
+        """Return objective values on the host."""
+        return F
+
+    @staticmethod
+    def host(array: Any) -> Any:
+        """Return the path on the host."""
+        return array
+
     def _recycled(self, shape: tuple[int, int]) -> Array:
         """Return the last population's memory if nobody holds it any more: fresh pages cost as much as the normals."""
-        old = _take(self)
+        old = take_recycled(self)
         X = old if old is not None and old.shape == shape else np.empty(shape, self.mean.dtype)
         if X.nbytes >= _RECYCLED_BYTES:
             self._population = X
@@ -85,17 +131,12 @@ class SearchDistribution:
         gram, norms = _core.estimate(*self._arguments, generation, self.mirrored, X, *outputs)
         if X is None:
             return gram, norms
-        # A chi-square variable with d degrees exceeds this with probability e^-50: no sample of ours ever does.
-        d = self.mean.size
-        limit = d + 2.0 * math.sqrt(50.0 * d) + 100.0
-        if norms.max() <= limit:
+        factors = pull_factors(norms, self.mean.size)
+        if factors is None:
             return gram, norms
-        if not np.isfinite(norms).all():
-            row = int(np.flatnonzero(~np.isfinite(norms))[0])
-            raise ValueError(f"`X` must be finite where `F` is; row {row} is not.")
         X = X.copy()
-        for far in np.flatnonzero(norms > limit):
-            X[far] = self.mean + (X[far] - self.mean) * math.sqrt(limit / norms[far])
+        for far in np.flatnonzero(factors):
+            X[far] = self.mean + (X[far] - self.mean) * float(factors[far])
         return _core.estimate(*self._arguments, generation, self.mirrored, X, *outputs)
 
     def step(
@@ -135,7 +176,25 @@ class SearchDistribution:
         return summary, path
 
 
-def _take(distribution: SearchDistribution) -> Array | None:
+def pull_factors(norms: FloatArray, d: int) -> FloatArray | None:
+    """Return by what each row's offset from the mean must be shortened (0: it is near enough), or None: no row's.
+
+    ``norms`` (N,) holds |z|^2.
+    """
+    # A chi-square variable with d degrees exceeds this with probability e^-50: no sample of ours ever does.
+    limit = d + 2.0 * math.sqrt(50.0 * d) + 100.0
+    if norms.max() <= limit:
+        return None
+    if not np.isfinite(norms).all():
+        row = int(np.flatnonzero(~np.isfinite(norms))[0])
+        raise ValueError(f"`X` must be finite where `F` is; row {row} is not.")
+    factors = np.zeros(norms.size)
+    far = norms > limit
+    factors[far] = np.sqrt(limit / norms[far])
+    return factors
+
+
+def take_recycled(distribution: Any) -> Any:
     """Return the last population if its only owner is the distribution."""
     if sys.getrefcount(distribution._population) > _ONE_OWNER:
         return None

@@ -33,17 +33,24 @@ class Population:
     def __getitem__(self, index: int | slice) -> npt.NDArray[Any]:
         """Return candidate ``index`` of shape (d,), or a slice of them of shape (k, d)."""
         if isinstance(index, slice):
-            rows = [self[i] for i in range(*index.indices(len(self)))]
+            wanted = range(*index.indices(len(self)))
+            if wanted.step == 1:
+                self._check_generation()
+                return self._optimizer._ask_rows(wanted.start, len(wanted))
+            rows = [self[i] for i in wanted]
             return np.array(rows) if rows else np.empty((0, self.shape[1]), dtype=self._optimizer.dtype)
         i = index + len(self) if index < 0 else index
         if not 0 <= i < len(self):
             raise IndexError(f"candidate {index} of {len(self)}.")
+        self._check_generation()
+        return self._optimizer.ask_one(i)
+
+    def _check_generation(self) -> None:
         if self._optimizer.n_iterations != self._generation:
             raise RuntimeError(
                 f"this population is of generation {self._generation}; the search is at generation "
                 f"{self._optimizer.n_iterations}. Call ask() again."
             )
-        return self._optimizer.ask_one(i)
 
     def __iter__(self) -> Iterator[npt.NDArray[Any]]:
         for i in range(len(self)):

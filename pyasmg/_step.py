@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from ._distribution import Array, FloatArray, SearchDistribution, Summary
+from ._device_distribution import DeviceDistribution
+from ._distribution import FloatArray, SearchDistribution, Summary
 from ._options import Options
 from ._scaling import Scaling
 from ._step_size import StepState
@@ -38,14 +39,14 @@ class Outcome(NamedTuple):
 
 
 def take_step(
-    search: SearchDistribution,
+    search: SearchDistribution | DeviceDistribution,
     options: Options,
     weighting: Weighting,
     scaling: Scaling,
     step_state: StepState,
     previous: FloatArray,
     iteration: int,
-    X: Array | None,
+    X: Any,
     samples: FloatArray,
     center: FloatArray | None,
     values: Values,
@@ -79,7 +80,7 @@ def take_step(
         weights = (1.0 - gamma) * previous + gamma * weights  # Eq. 4.17
 
     combined = weights * ratio
-    sigma, mean_std_gradient = _core.aggregate(w, valid, n_valid, combined, norms, search.mean.size)
+    sigma, mean_std_gradient = _core.aggregate(w, valid, n_valid, combined, norms, search.dimension)
     if not sigma > 0.0 or n_valid < 2:
         return Outcome(weights, gram, scaling, step_state, None)
     coefficients = combined / sigma
@@ -88,7 +89,7 @@ def take_step(
         if options.scale_objectives:
             shift = np.divide(shift, values.scale, out=np.zeros(m), where=values.scale > 0.0)
         coefficients = np.append(coefficients, -(coefficients * shift).sum())
-    steps = step_state.choose(options.step_size, options.std_step_size, n_valid, search.mean.size)
+    steps = step_state.choose(options.step_size, options.std_step_size, n_valid, search.dimension)
     mean_std_gradient /= sigma
     summary, path = search.step(
         coefficients, steps, steps.held_back * mean_std_gradient, options.std_form == "inverse", step_state
@@ -96,5 +97,5 @@ def take_step(
     if summary.finite:
         shrinkage = steps.std * (1.0 - steps.held_back) * mean_std_gradient
         norms_of = summary.path_norm, summary.step_norm
-        step_state = step_state.advance(path, *norms_of, shrinkage, n_valid, search.mean.size)
+        step_state = step_state.advance(path, *norms_of, shrinkage, n_valid, search.dimension)
     return Outcome(weights, gram, scaling, step_state, summary)

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from . import _core
 from ._bounds import Bounds, as_bounds, to_dtype
+from ._cuda import parse_device
+from ._device_distribution import DeviceDistribution
 from ._distribution import LIMITS, Array, FloatArray, SearchDistribution, Summary
 from ._options import Options
 from ._population import Population
@@ -23,6 +25,7 @@ from .result import Result
 from .weighting import Custom, Weighting, WeightingLike, make_weighting
 
 _MAX_GENERATION = 2**32 - 1  # the counter's word
+_Arrays = tuple[Array, Array, Array | None, Array | None]  # mean, std, low, high
 
 
 class ASMG:
@@ -79,6 +82,10 @@ class ASMG:
         candidate at a time, ``tell(F)`` rebuilds the normals; memory O(d m).
     n_threads : int
         Threads of the core. The result does not depend on it.
+    device : "cpu", "cuda" or "cuda:N"
+        Where mean, stds and candidates live. On a CUDA device ``ask()`` gives a tensor of PyTorch (without PyTorch a
+        :class:`DeviceArray`), ``tell`` takes arrays there, which are not copied, or on the host; ``mean`` and ``stds``
+        are copies on the host. The numbers are those of the CPU to the bit. See :attr:`stream`.
     max_evaluations, max_iterations, tolx, tolfun, target, tolstationarity, stagnation
         Stopping criteria, see :meth:`stop`.
 
@@ -122,6 +129,7 @@ class ASMG:
         dtype: npt.DTypeLike = "float64",
         memory: str = "store",
         n_threads: int = 1,
+        device: Any = "cpu",
         max_evaluations: int | None = None,
         max_iterations: int | None = None,
         tolx: float | None = None,
@@ -150,7 +158,9 @@ class ASMG:
             seed=seed,
             dtype=dtype,
         )
-        search = _start(start, sigma, as_bounds(bounds, start), options)
+        arrays = _start(start, sigma, as_bounds(bounds, start), options)
+        std0_max = float(arrays[1].max())
+        search = _distribution(arrays, options, device)
         stopping = Stopping(
             popsize=options.popsize,
             dimension=start.size,
@@ -162,14 +172,19 @@ class ASMG:
             tolstationarity=tolstationarity,
             stagnation=stagnation,
         )
-        self._assemble(options, search, make_weighting(weighting), stopping, float(search.std.max()))
+        self._assemble(options, search, make_weighting(weighting), stopping, std0_max)
         self.n_threads = n_threads
         stopping.check_limits(0, 0, options.n_candidates)
         if n_objectives is not None:
             self._fix_objectives(integer("n_objectives", n_objectives, 1))
 
     def _assemble(
-        self, options: Options, search: SearchDistribution, weighting: Weighting, stopping: Stopping, std0_max: float
+        self,
+        options: Options,
+        search: SearchDistribution | DeviceDistribution,
+        weighting: Weighting,
+        stopping: Stopping,
+        std0_max: float,
     ) -> None:
         """Set every attribute to its value before the first generation."""
         self._options = options
@@ -180,7 +195,7 @@ class ASMG:
         self._n_objectives: int | None = None
         self._weights: FloatArray | None = None
         self._scaling: Scaling | None = None
-        self._step_state = StepState.start(search.mean.size)
+        self._step_state = StepState.start(search.dimension)
         self._gram: FloatArray | None = None
         self._scale: FloatArray | None = None
         self._stationarity: float | None = None
@@ -239,7 +254,7 @@ class ASMG:
     @property
     def dimension(self) -> int:
         """Number of parameters d."""
-        return int(self._search.mean.size)
+        return self._search.dimension
 
     @property
     def n_objectives(self) -> int | None:
@@ -289,6 +304,20 @@ class ASMG:
     @n_threads.setter
     def n_threads(self, value: int) -> None:
         self._search.n_threads = integer("n_threads", value, 1, 1024)
+
+    @property
+    def device(self) -> str:
+        """Where the search runs, as it was asked for."""
+        return self._search.device
+
+    @property
+    def stream(self) -> int | None:
+        """Handle of the CUDA stream that the work is given to; None: PyTorch's current one, else the default stream."""
+        return self._search.stream
+
+    @stream.setter
+    def stream(self, value: Any) -> None:
+        self._search.set_stream(value)
 
     def stop(self) -> dict[str, Any]:
         """Return {} while the search should go on, else the reasons as ``{name: value}``.
@@ -348,11 +377,16 @@ class ASMG:
             return Population(self)
         return self._search.population(self._n_iterations, self._options.n_candidates, self._options.center)
 
-    def ask_one(self, index: int) -> Array:
+    def ask_one(self, index: int) -> Any:
         """Return row ``index`` of ``ask()`` alone, shape (d,), in O(d): the same bits."""
         row = integer("index", index, 0, self._options.n_candidates - 1) - self._options.center
         self._open_generation()
-        return self._search.candidate(self._n_iterations, row) if row >= 0 else self._search.mean.copy()
+        return self._search.candidate(self._n_iterations, row) if row >= 0 else self._search.center_row()
+
+    def _ask_rows(self, first: int, count: int) -> Any:
+        """Return some rows of ``ask()``, shape (count, d)."""
+        self._open_generation()
+        return self._search.rows(self._n_iterations, first, count, self._options.center)
 
     def _open_generation(self) -> None:
         """Allow `tell`: somebody, here or elsewhere, is about to know this generation's candidates."""
@@ -434,21 +468,17 @@ class ASMG:
     def _check_values(self, F: Any) -> FloatArray:
         rows, m = self._options.n_candidates, self._n_objectives
         expected = f"of shape (popsize{' + 1' * self._options.center}, m) = ({rows}, {m or 'm'})"
-        array = real_array("F", F, expected)
+        array = real_array("F", self._search.as_values(F), expected)
         if array.ndim == 1 and m in (1, None) and array.shape == (rows,):
             array = array[:, None]
         if array.ndim != 2 or array.shape[0] != rows or array.shape[1] == 0 or (m and array.shape[1] != m):
             raise ValueError(f"`F` must be {expected}; got shape {array.shape}.")
         return np.ascontiguousarray(array, dtype=np.float64)
 
-    def _check_candidates(self, X: Any) -> Array | None:
+    def _check_candidates(self, X: Any) -> Any:
         if X is None or isinstance(X, Population):
             return None
-        shape = (self.n_candidates, self.dimension)
-        array = real_array("X", X, f"of shape (popsize, d) = {shape}")
-        if array.shape != shape:
-            raise ValueError(f"`X` must be of shape (popsize, d) = {shape}; got shape {array.shape}.")
-        return np.ascontiguousarray(array[self._options.center :], dtype=self._options.dtype)
+        return self._search.as_candidates(X, (self.n_candidates, self.dimension), self._options.center)
 
     def _fix_objectives(self, m: int) -> None:
         fixed = getattr(self._weighting, "weights", None)
@@ -477,7 +507,7 @@ class ASMG:
             "scale": self._scale,
             "log_unit": None if self._scaling is None else self._scaling.log_unit,
             "unit_count": None if self._scaling is None else self._scaling.count,
-            "path": self._step_state.path,
+            "path": search.host(self._step_state.path),
         }
         return seal(
             {
@@ -499,7 +529,7 @@ class ASMG:
         )
 
     @classmethod
-    def from_state_dict(cls, state: dict[str, Any], *, weighting: Any = None) -> ASMG:
+    def from_state_dict(cls, state: dict[str, Any], *, weighting: Any = None, device: Any = "cpu") -> ASMG:
         """Make the optimizer that ``state`` was taken from.
 
         Parameters
@@ -508,6 +538,8 @@ class ASMG:
             As :meth:`state_dict` returned it.
         weighting : callable, optional
             Needed, and only allowed, where the state's weighting is a callable: functions are not saved.
+        device : str
+            Where to go on, as for :class:`ASMG`; a state does not know where it was taken.
 
         Raises
         ------
@@ -517,12 +549,12 @@ class ASMG:
         content = unseal(state)
         optimizer = cls.__new__(cls)
         try:
-            optimizer._restore(content, weighting)
+            optimizer._restore(content, weighting, device)
         except (KeyError, TypeError, AttributeError) as error:
             raise StateError(f"this saved state is incomplete: {type(error).__name__}: {error}.") from error
         return optimizer
 
-    def _restore(self, content: dict[str, Any], weighting: Any) -> None:
+    def _restore(self, content: dict[str, Any], weighting: Any, device: Any) -> None:
         saved = content["weighting"]
         if saved == "callable" and weighting is None:
             raise StateError("this state's weighting is a callable; pass it: from_state_dict(state, weighting=...).")
@@ -533,10 +565,8 @@ class ASMG:
             return None if content[name] is None else np.array(content[name])
 
         options = Options.from_plain(content["options"])
-        search = SearchDistribution(
-            array("mean"), array("std"), array("low"), array("high"), seed=options.seed, mirrored=options.mirrored
-        )
-        stopping = Stopping(popsize=options.popsize, dimension=search.mean.size, **content["stopping"])
+        search = _distribution((array("mean"), array("std"), array("low"), array("high")), options, device)
+        stopping = Stopping(popsize=options.popsize, dimension=search.dimension, **content["stopping"])
         self._assemble(
             options,
             search,
@@ -565,10 +595,10 @@ class ASMG:
 
     def __getstate__(self) -> dict[str, Any]:
         custom = self._weighting if isinstance(self._weighting, Custom) else None
-        return {"state": self.state_dict(), "weighting": custom}
+        return {"state": self.state_dict(), "weighting": custom, "device": self.device}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._restore(unseal(state["state"]), state["weighting"])
+        self._restore(unseal(state["state"]), state["weighting"], state.get("device", "cpu"))
 
     def __repr__(self) -> str:
         return (
@@ -577,7 +607,7 @@ class ASMG:
         )
 
 
-def _start(start: FloatArray, sigma: FloatArray, bounds: Bounds | None, options: Options) -> SearchDistribution:
+def _start(start: FloatArray, sigma: FloatArray, bounds: Bounds | None, options: Options) -> _Arrays:
     """Make the first search distribution in the chosen dtype."""
     mean, std = start.astype(options.dtype), sigma.astype(options.dtype)
     tiny, huge = LIMITS[options.dtype]
@@ -589,4 +619,11 @@ def _start(start: FloatArray, sigma: FloatArray, bounds: Bounds | None, options:
     if bounds is not None:
         low, high = to_dtype(bounds, options.dtype)
         mean, std = np.clip(mean, low, high), np.minimum(std, high - low)
-    return SearchDistribution(mean, std, low, high, seed=options.seed, mirrored=options.mirrored)
+    return mean, std, low, high
+
+
+def _distribution(arrays: _Arrays, options: Options, device: Any) -> SearchDistribution | DeviceDistribution:
+    name = parse_device(device)
+    if name == "cpu":
+        return SearchDistribution(*arrays, seed=options.seed, mirrored=options.mirrored)
+    return DeviceDistribution(*arrays, seed=options.seed, mirrored=options.mirrored, device=name, memory=options.memory)

@@ -120,6 +120,8 @@ def minimize(
     """
     if callback is not None and not callable(callback):
         raise TypeError(f"`callback` must be callable; got {type(callback).__name__}.")
+    if asmg_options.get("device", "cpu") != "cpu":
+        raise ValueError("`device` must be 'cpu' in `minimize`, which evaluates on the host; use ASMG's ask and tell.")
     n_most = integer("max_evaluations", max_evaluations, 1)
     number("min_success", min_success, low=0.0, strict=True, high=1.0)
     if isinstance(retry, int):

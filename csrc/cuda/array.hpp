@@ -91,8 +91,12 @@ Array import_as(const std::shared_ptr<Runtime>& runtime, Managed* managed, Strea
     if (tensor.dtype.code != 2 || tensor.dtype.lanes != 1 || (tensor.dtype.bits != 32 && tensor.dtype.bits != 64)) {
         throw py::type_error("must be of dtype float32 or float64.");
     }
-    Array array{runtime, owner, static_cast<char*>(tensor.data) + tensor.byte_offset,
-                std::vector<std::int64_t>(tensor.shape, tensor.shape + tensor.ndim), tensor.dtype.bits, stream};
+    Array array{runtime,
+                owner,
+                static_cast<char*>(tensor.data) + tensor.byte_offset,
+                std::vector<std::int64_t>(tensor.shape, tensor.shape + tensor.ndim),
+                tensor.dtype.bits,
+                stream};
     std::int64_t expected = 1;
     for (int i = tensor.ndim - 1; tensor.strides != nullptr && i >= 0; --i) {
         if (tensor.shape[i] != 1 && tensor.strides[i] != expected) {

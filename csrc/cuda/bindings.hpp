@@ -5,7 +5,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "array.hpp"
 #include "search.hpp"
@@ -87,11 +90,11 @@ void bind_search(py::module_& m, const char* name) {
                  require(w.ndim() == 2 && w.shape(1) > 0 && valid.size() == w.shape(0), "w must have shape (N, m).");
                  const auto count = static_cast<std::size_t>(w.shape(0)), m = static_cast<std::size_t>(w.shape(1));
                  require(!pull || pull->size() == w.shape(0), "pull must have shape (N,).");
-                 require(x == nullptr ||
-                             (x->shape.size() == 2 && static_cast<std::size_t>(x->shape[0]) == count + skip &&
-                              static_cast<std::size_t>(x->shape[1]) == search.dimension() &&
-                              x->bits == 8 * static_cast<int>(sizeof(T))),
-                         "x must have shape (N, d).");
+                 require(
+                     x == nullptr || (x->shape.size() == 2 && static_cast<std::size_t>(x->shape[0]) == count + skip &&
+                                      static_cast<std::size_t>(x->shape[1]) == search.dimension() &&
+                                      x->bits == 8 * static_cast<int>(sizeof(T))),
+                     "x must have shape (N, d).");
                  const std::vector<T> weights(w.data(), w.data() + w.size());
                  const T* candidates =
                      x == nullptr ? nullptr : static_cast<const T*>(x->data) + skip * search.dimension();
@@ -117,10 +120,10 @@ void bind_search(py::module_& m, const char* name) {
             UpdateSummary summary;
             {
                 const py::gil_scoped_release release;
-                summary = search.step(c, mean_step, std_step, std_shift,
-                                      inverse ? StdForm::inverse : StdForm::exponential,
-                                      static_cast<const double*>(path.data), static_cast<double*>(new_path.data),
-                                      path_stride, path_rate, stream);
+                summary =
+                    search.step(c, mean_step, std_step, std_shift, inverse ? StdForm::inverse : StdForm::exponential,
+                                static_cast<const double*>(path.data), static_cast<double*>(new_path.data), path_stride,
+                                path_rate, stream);
             }
             return py::make_tuple(summary.max_std, summary.min_std, summary.finite, summary.effective,
                                   summary.path_norm, summary.step_norm);
@@ -157,10 +160,9 @@ inline void bind_device(py::module_& core) {
 
     py::class_<Runtime, std::shared_ptr<Runtime>>(m, "Runtime")
         .def_property_readonly("name", &Runtime::name)
-        .def_property_readonly("dlpack_device",
-                               [](const Runtime& runtime) {
-                                   return py::make_tuple(runtime.dlpack_type(), runtime.index());
-                               })
+        .def_property_readonly(
+            "dlpack_device",
+            [](const Runtime& runtime) { return py::make_tuple(runtime.dlpack_type(), runtime.index()); })
         .def("order", &Runtime::order, py::call_guard<py::gil_scoped_release>());
     m.def("cuda_runtime", &cuda_runtime, py::arg("index"), py::call_guard<py::gil_scoped_release>());
     m.def("emulated_runtime", &emulated_runtime, py::arg("memory_limit"), py::arg("alternating"));
@@ -183,14 +185,23 @@ inline void bind_device(py::module_& core) {
         });
     m.def("empty", &empty_array, py::arg("runtime"), py::arg("shape"), py::arg("bits"), py::arg("stream"),
           py::arg("what"));
+    m.def(
+        "reshaped",
+        [](Array array, std::vector<std::int64_t> shape) {
+            const std::size_t size = array.size();
+            array.shape = std::move(shape);
+            require(array.size() == size, "shape must have as many elements.");
+            return array;
+        },
+        py::arg("array"), py::arg("shape"));
     m.def("from_dlpack", &from_dlpack, py::arg("runtime"), py::arg("capsule"), py::arg("stream"));
     m.def(
         "upload",
         [](const std::shared_ptr<Runtime>& runtime, const py::array& values, Stream stream, const std::string& what) {
             const auto host = py::array::ensure(values, py::array::c_style);
-            require(static_cast<bool>(host) && host.dtype().kind() == 'f' &&
-                        (host.itemsize() == 4 || host.itemsize() == 8),
-                    "values must be float32 or float64.");
+            require(
+                static_cast<bool>(host) && host.dtype().kind() == 'f' && (host.itemsize() == 4 || host.itemsize() == 8),
+                "values must be float32 or float64.");
             Array array = empty_array(runtime, {host.shape(), host.shape() + host.ndim()},
                                       static_cast<int>(8 * host.itemsize()), stream, what);
             const py::gil_scoped_release release;

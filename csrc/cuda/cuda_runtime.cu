@@ -1,5 +1,5 @@
-// The runtime on a CUDA device. Compiled by nvcc without contraction (-fmad=false): the bits of the kernels are those of
-// the CPU's core. Nothing here runs at load time; the driver is first touched by cuda_info() or cuda_runtime().
+// The runtime on a CUDA device. Compiled by nvcc without contraction (-fmad=false): the bits of the kernels are those
+// of the CPU's core. Nothing here runs at load time; the driver is first touched by cuda_info() or cuda_runtime().
 #include <cuda_runtime_api.h>
 #include <unistd.h>
 
@@ -50,7 +50,7 @@ cudaStream_t stream_of(Stream stream) { return reinterpret_cast<cudaStream_t>(st
 
 // The caller's device is his again when a call ends.
 class OnDevice {
-public:
+  public:
     explicit OnDevice(int index) {
         PYASMG_CHECK(cudaGetDevice(&before_));
         if (index != before_) PYASMG_CHECK(cudaSetDevice(index));
@@ -62,13 +62,13 @@ public:
         if (changed_) cudaSetDevice(before_);
     }
 
-private:
+  private:
     int before_ = 0;
     bool changed_ = false;
 };
 
 class CudaRuntime final : public Runtime {
-public:
+  public:
     explicit CudaRuntime(int index) : index_(index), process_(getpid()) {}
 
     std::string name() const override { return "cuda:" + std::to_string(index_); }
@@ -128,14 +128,14 @@ public:
         check(status, "cudaEventRecord, cudaStreamWaitEvent");
     }
 
-#define PYASMG_DEFINE(...)                                                                     \
-    void launch(const __VA_ARGS__& kernel, std::size_t n_blocks, Stream stream) override {     \
-        launch_kernel(kernel, n_blocks, stream);                                               \
+#define PYASMG_DEFINE(...)                                                                 \
+    void launch(const __VA_ARGS__& kernel, std::size_t n_blocks, Stream stream) override { \
+        launch_kernel(kernel, n_blocks, stream);                                           \
     }
     PYASMG_KERNELS(PYASMG_DEFINE)
 #undef PYASMG_DEFINE
 
-private:
+  private:
     int enter() const {
         if (getpid() != process_) {
             throw std::runtime_error(
@@ -215,8 +215,8 @@ std::shared_ptr<Runtime> cuda_runtime(int index) {
         throw std::runtime_error(cuda_info().problem);
     }
     if (index < 0 || index >= n_devices) {
-        throw std::runtime_error("there is no cuda:" + std::to_string(index) + "; this machine has cuda:0 to cuda:" +
-                                 std::to_string(n_devices - 1) + ".");
+        throw std::runtime_error("there is no cuda:" + std::to_string(index) +
+                                 "; this machine has cuda:0 to cuda:" + std::to_string(n_devices - 1) + ".");
     }
     auto runtime = std::make_shared<CudaRuntime>(index);
     const OnDevice here(index);
@@ -228,7 +228,8 @@ std::shared_ptr<Runtime> cuda_runtime(int index) {
         PYASMG_CHECK(cudaGetDeviceProperties(&properties, index));
         throw std::runtime_error("this build has no code for cuda:" + std::to_string(index) + ", " + properties.name +
                                  " (compute capability " + std::to_string(properties.major) + "." +
-                                 std::to_string(properties.minor) + "); it was built for " PYASMG_CUDA_ARCHITECTURES ".");
+                                 std::to_string(properties.minor) +
+                                 "); it was built for " PYASMG_CUDA_ARCHITECTURES ".");
     }
     check(status, "cudaFuncGetAttributes");
     return runtime;

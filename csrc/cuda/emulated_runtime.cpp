@@ -10,7 +10,7 @@ namespace pyasmg::device {
 namespace {
 
 class EmulatedRuntime final : public Runtime {
-public:
+  public:
     EmulatedRuntime(std::size_t memory_limit, bool alternating) : limit_(memory_limit), alternating_(alternating) {}
 
     std::string name() const override { return "the emulated device"; }
@@ -43,14 +43,14 @@ public:
     void copy(void* to, const void* from, std::size_t n_bytes, Stream) override { std::memmove(to, from, n_bytes); }
     void order(Stream, Stream) override {}
 
-#define PYASMG_DEFINE(...)                                                                  \
-    void launch(const __VA_ARGS__& kernel, std::size_t n_blocks, Stream) override {         \
-        emulate(kernel, n_blocks, alternating_ && n_launches_.fetch_add(1) % 2 == 1);       \
+#define PYASMG_DEFINE(...)                                                            \
+    void launch(const __VA_ARGS__& kernel, std::size_t n_blocks, Stream) override {   \
+        emulate(kernel, n_blocks, alternating_ && n_launches_.fetch_add(1) % 2 == 1); \
     }
     PYASMG_KERNELS(PYASMG_DEFINE)
 #undef PYASMG_DEFINE
 
-private:
+  private:
     std::size_t limit_, used_ = 0;
     bool alternating_;
     std::atomic<unsigned> n_launches_{0};

@@ -13,13 +13,14 @@ static_assert(kTile == kMaxBlock);
 // Where z comes from.
 enum class Source : int { regenerated, given, given_bounded };
 
-// One block owns a tile of coordinates and runs over all rows, four at a time, so that 16 loads of each thread are under
-// way together. A thread keeps the sums of its own four coordinates in registers, added in the order of the rows in the
-// working precision: the CPU's order, hence its bits. Squared norms of z are summed in the CPU's order as well: z^2 is
-// staged in shared memory and 16 lanes per row and block of coordinates add it up.
+// One block owns a tile of coordinates and runs over all rows, four at a time, so that 16 loads of each thread are
+// under way together. A thread keeps the sums of its own four coordinates in registers, added in the order of the rows
+// in the working precision: the CPU's order, hence its bits. Squared norms of z are summed in the CPU's order as well:
+// z^2 is staged in shared memory and 16 lanes per row and block of coordinates add it up.
 //
 // Reads N d numbers of x once for each group of M objectives (none if regenerated), mean and std once; writes 2 M d.
-// At N = 100, M = 2 in float32 that is 424 bytes a coordinate, 400 of them x. Partial norms: N / 1024 doubles a coordinate.
+// At N = 100, M = 2 in float32 that is 424 bytes a coordinate, 400 of them x. Partial norms: N / 1024 doubles a
+// coordinate.
 template <class T, int M, Source source>
 struct EstimateKernel {
     struct State {
@@ -34,18 +35,18 @@ struct EstimateKernel {
     const T* w;                 // (n_rows, m)
     const T* w_sums;            // (m,)
     std::size_t n_rows, m;
-    std::size_t objective;   // the first of this group
-    int active;              // so many of M are wanted
+    std::size_t objective;                         // the first of this group
+    int active;                                    // so many of M are wanted
     std::size_t coordinate_begin, coordinate_end;  // the first is a multiple of kTile
-    std::size_t stride;      // of the rows of the gradients, which start at `coordinate_begin`
+    std::size_t stride;                            // of the rows of the gradients, which start at `coordinate_begin`
     T *mean_gradient, *std_gradient;
-    double* norms;      // (blocks of coordinates, n_rows) or null: not wanted
-    std::size_t block;  // of coordinates, see block_size
+    double* norms;  // (blocks of coordinates, n_rows) or null: not wanted
+    int sub_bits;   // a tile holds 2^sub_bits blocks of coordinates, see block_size
 
     // Neighbouring tiles' rows lie 16 words apart in the banks, and so do neighbouring groups of 64 coordinates.
     static constexpr std::size_t kRowStride = kTile + kTile / 4 + kLanes;
 
-    PYASMG_HD std::size_t lane_sums() const { return kRowGroup * (kTile / block) * kLanes; }
+    PYASMG_HD std::size_t lane_sums() const { return (kRowGroup * kLanes) << sub_bits; }
     PYASMG_HD std::size_t shared_bytes() const {
         return norms == nullptr ? 0 : (2 * kRowGroup * kRowStride + 2 * lane_sums()) * sizeof(T);
     }
@@ -139,24 +140,25 @@ struct EstimateKernel {
 
     // The lanes of the step before are complete: add them up.
     PYASMG_HD void finish_norms(std::size_t step, Place place, void* shared) const {
-        const std::size_t n_sub = kTile / block, t = static_cast<std::size_t>(place.thread);
-        const std::size_t r = t / n_sub, sub = t % n_sub, row = step * kRowGroup + r;
-        if (r >= kRowGroup || row >= n_rows || first(place) + sub * block >= coordinate_end) return;
-        const T* from = lanes(shared, step) + t * kLanes;
-        norms[(place.block * n_sub + sub) * n_rows + row] = sum_lanes(from);
+        const auto r = static_cast<std::size_t>(place.thread >> sub_bits), row = step * kRowGroup + r;
+        const auto sub = static_cast<std::size_t>(place.thread & ((1 << sub_bits) - 1));
+        if (r >= kRowGroup || row >= n_rows || first(place) + sub * (kTile >> sub_bits) >= coordinate_end) return;
+        const T* from = lanes(shared, step) + place.thread * kLanes;
+        norms[((place.block << sub_bits) + sub) * n_rows + row] = sum_lanes(from);
     }
 
     PYASMG_HD void consume(std::size_t step, State&, Place place, void* shared) const {
         if (norms == nullptr) return;
         if (step > 0) finish_norms(step - 1, place, shared);
-        const std::size_t n_sub = kTile / block;
-        for (auto s = static_cast<std::size_t>(place.thread); s < lane_sums(); s += kThreads) {
-            const std::size_t lane = s % kLanes, sub = s / kLanes % n_sub, r = s / kLanes / n_sub;
-            if (step * kRowGroup + r >= n_rows) continue;
-            const T* from = squares(shared, step) + r * kRowStride;
+        for (int s = place.thread; s < static_cast<int>(lane_sums()); s += kThreads) {
+            const int lane = s % kLanes, sub = s / kLanes & ((1 << sub_bits) - 1), r = s / kLanes >> sub_bits;
+            if (step * kRowGroup + static_cast<std::size_t>(r) >= n_rows) continue;
+            const int n_groups = static_cast<int>(kTile / 64) >> sub_bits;  // of 64 coordinates, 80 words apart
+            const T* from = squares(shared, step) + r * static_cast<int>(kRowStride) + sub * n_groups * 80 + lane;
             T sum = T(0);
-            for (std::size_t k = sub * block + lane; k < (sub + 1) * block; k += kLanes) {
-                sum += from[k + k / 64 * kLanes];
+            for (int g = 0; g < n_groups; ++g, from += 80) {
+                PYASMG_UNROLL
+                for (int q = 0; q < 4; ++q) sum += from[q * kLanes];
             }
             lanes(shared, step)[s] = sum;
         }

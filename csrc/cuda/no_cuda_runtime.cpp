@@ -1,8 +1,6 @@
 // Stands in for cuda_runtime.cu in a build without CUDA.
 #include "runtime.hpp"
 
-#if !defined(PYASMG_WITH_CUDA)
-
 namespace pyasmg::device {
 
 CudaInfo cuda_info() {
@@ -14,5 +12,3 @@ CudaInfo cuda_info() {
 std::shared_ptr<Runtime> cuda_runtime(int) { throw std::runtime_error(cuda_info().problem); }
 
 }  // namespace pyasmg::device
-
-#endif

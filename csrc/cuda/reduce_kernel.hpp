@@ -5,8 +5,8 @@
 
 namespace pyasmg::device {
 
-// out[s * out_stride + c] = the sum of in[r * width + c] over the rows r of segment s, `per_segment` rows each, from the
-// first to the last. One thread a sum.
+// out[s * out_stride + c] = the sum of in[r * width + c] over the rows r of segment s, `per_segment` rows each, from
+// the first to the last. One thread a sum.
 struct ReduceKernel : KernelBase {
     const double* in;  // (n_rows, width)
     std::size_t n_rows, width, per_segment;

@@ -16,9 +16,9 @@
 #include "sample_kernel.hpp"
 #include "step_kernel.hpp"
 
-#define PYASMG_ESTIMATE_KERNELS(X, T, M)            \
-    X(EstimateKernel<T, M, Source::regenerated>)    \
-    X(EstimateKernel<T, M, Source::given>)          \
+#define PYASMG_ESTIMATE_KERNELS(X, T, M)         \
+    X(EstimateKernel<T, M, Source::regenerated>) \
+    X(EstimateKernel<T, M, Source::given>)       \
     X(EstimateKernel<T, M, Source::given_bounded>)
 #define PYASMG_TYPED_KERNELS(X, T)   \
     X(SampleKernel<T>)               \
@@ -41,16 +41,16 @@ using Stream = std::uintptr_t;
 
 // A std::bad_alloc that says what for, how much was asked and how much there was.
 class OutOfMemory : public std::bad_alloc {
-public:
+  public:
     explicit OutOfMemory(std::string message) : message_(std::move(message)) {}
     const char* what() const noexcept override { return message_.c_str(); }
 
-private:
+  private:
     std::string message_;
 };
 
 class Runtime {
-public:
+  public:
     virtual ~Runtime() = default;
     virtual std::string name() const = 0;
     virtual int dlpack_type() const = 0;  // kDLCUDA = 2, kDLCPU = 1
@@ -73,8 +73,9 @@ public:
 #undef PYASMG_DECLARE
 };
 
-// Runs the kernels on the host, block by block and thread by thread: slow, for tests. Memory starts as NaN; no more than
-// `memory_limit` bytes are given out. The order of blocks and threads is turned round at every launch if `alternating`.
+// Runs the kernels on the host, block by block and thread by thread: slow, for tests. Memory starts as NaN; no more
+// than `memory_limit` bytes are given out. The order of blocks and threads is turned round at every launch if
+// `alternating`.
 std::shared_ptr<Runtime> emulated_runtime(std::size_t memory_limit, bool alternating);
 
 // The CUDA device of that number. Throws std::runtime_error in words where there is none, or none that this build has
@@ -89,7 +90,7 @@ struct CudaDevice {
 
 struct CudaInfo {
     bool built = false;
-    std::string architectures;  // that this build has code for
+    std::string architectures;                    // that this build has code for
     int runtime_version = 0, driver_version = 0;  // 1000 major + 10 minor; 0 without
     std::string problem;                          // why there is no device, or empty
     std::vector<CudaDevice> devices;
@@ -101,7 +102,7 @@ CudaInfo cuda_info();
 // Memory of a device with one owner.
 template <class T>
 class Buffer {
-public:
+  public:
     Buffer() = default;
     Buffer(std::shared_ptr<Runtime> runtime, std::size_t size, const std::string& what) : runtime_(std::move(runtime)) {
         if (size > ~std::size_t{0} / sizeof(T)) throw OutOfMemory(what + " has more bytes than can be counted.");
@@ -128,7 +129,7 @@ public:
     T* data() const { return data_; }
     std::size_t size() const { return size_; }
 
-private:
+  private:
     std::shared_ptr<Runtime> runtime_;
     T* data_ = nullptr;
     std::size_t size_ = 0;

@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::size_t kPartialBytes = std::size_t{64} << 20;
 constexpr std::size_t kSlabBytes = std::size_t{256} << 20;
+constexpr std::size_t kSpareBytes = std::size_t{256} << 20;
 
 std::size_t n_pairs(std::size_t m) { return m * (m + 1) / 2; }
 
@@ -97,7 +98,7 @@ void DeviceSearch<T>::launch_estimate(const Slab& slab, std::size_t objective, T
     kernel.mean_gradient = mean_gradient;
     kernel.std_gradient = std_gradient;
     kernel.norms = objective == 0 ? norms : nullptr;
-    kernel.block = block_size<T>(given_.m);
+    while (kTile >> kernel.sub_bits > block_size<T>(given_.m)) ++kernel.sub_bits;
     runtime_->launch(kernel, divide_up(slab.end - slab.begin, kTile), stream);
 }
 
@@ -230,10 +231,9 @@ UpdateSummary DeviceSearch<T>::step(const std::vector<double>& coefficients, dou
     const std::size_t stride = keep_gradients_ ? dimension_ : all[0].end - all[0].begin;
     std::size_t n_parts = 0;
     for (const Slab& slab : all) n_parts += divide_up(slab.end - slab.begin, StepKernel<T>::kPerBlock);
-    Buffer<T> other_mean, other_std;
     if (!keep_gradients_) {
-        reserve(other_mean, dimension_, "the next mean");
-        reserve(other_std, dimension_, "the next stds");
+        reserve(next_mean_, dimension_, "the next mean");
+        reserve(next_std_, dimension_, "the next stds");
     }
     reserve(coefficients_, m, "the coefficients");
     reserve(parts_, n_parts, "the summaries");
@@ -247,8 +247,8 @@ UpdateSummary DeviceSearch<T>::step(const std::vector<double>& coefficients, dou
         if (!keep_gradients_) {
             gradients_of(slab, mean_gradient_.data(), std_gradient_.data(), stride, nullptr, stream);
         }
-        const Gradients<T> gradients{mean_gradient_.data(), std_gradient_.data(), coefficients_.data(), stride, m,
-                                     slab.begin,            slab.end};
+        const Gradients<T> gradients{
+            mean_gradient_.data(), std_gradient_.data(), coefficients_.data(), stride, m, slab.begin, slab.end};
         if (path != nullptr) {  // before the step, which may overwrite the gradients
             PathKernel<T> follow{};
             follow.gradients = gradients;
@@ -270,8 +270,8 @@ UpdateSummary DeviceSearch<T>::step(const std::vector<double>& coefficients, dou
         step.std_step = std_step;
         step.std_shift = std_shift;
         step.inverse = form == StdForm::inverse;
-        step.new_mean = keep_gradients_ ? mean_gradient_.data() : other_mean.data() + slab.begin;
-        step.new_std = keep_gradients_ ? std_gradient_.data() : other_std.data() + slab.begin;
+        step.new_mean = keep_gradients_ ? mean_gradient_.data() : next_mean_.data() + slab.begin;
+        step.new_std = keep_gradients_ ? std_gradient_.data() : next_std_.data() + slab.begin;
         step.parts = parts_.data() + part;
         runtime_->launch(step, step.n_blocks(), stream);
         part += step.n_blocks();
@@ -292,8 +292,12 @@ UpdateSummary DeviceSearch<T>::step(const std::vector<double>& coefficients, dou
         runtime_->copy(mean_.data(), mean_gradient_.data(), dimension_ * sizeof(T), stream);
         runtime_->copy(std_.data(), std_gradient_.data(), dimension_ * sizeof(T), stream);
     } else if (summary.finite) {
-        mean_.swap(other_mean);
-        std_.swap(other_std);
+        mean_.swap(next_mean_);
+        std_.swap(next_std_);
+    }
+    if (!keep_gradients_ && dimension_ * sizeof(T) > kSpareBytes) {  // small ones wait for the next step
+        next_mean_ = Buffer<T>();
+        next_std_ = Buffer<T>();
     }
     return summary;
 }

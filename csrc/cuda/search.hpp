@@ -23,13 +23,13 @@ struct Path {
 // Bits equal those of sample_population, estimate and update_distribution in the CPU's core. Every call works on the
 // stream it is given; `estimate` and `step` wait for their few results: m^2 + N and 6 numbers.
 //
-// Memory: mean and std (and the bounds), the gradients of all objectives (2 m d numbers) if they are kept, else those of
-// a slab of coordinates and, during a step, a second mean and std; partial sums of at most about 64 MiB, or of one
+// Memory: mean and std (and the bounds), the gradients of all objectives (2 m d numbers) if they are kept, else those
+// of a slab of coordinates and, during a step, a second mean and std; partial sums of at most about 64 MiB, or of one
 // segment of coordinates (d / 64) where that is more.
 // A call that throws leaves mean and std as they were.
 template <class T>
 class DeviceSearch {
-public:
+  public:
     // Copies d numbers each from the host; low and high both null or both set.
     DeviceSearch(std::shared_ptr<Runtime> runtime, std::size_t dimension, const T* mean, const T* std, const T* low,
                  const T* high, std::uint64_t seed, bool mirrored, bool keep_gradients);
@@ -42,8 +42,8 @@ public:
     // Rows first .. first + count - 1 of the generation to `out` (count, d) on the device.
     void sample(std::uint32_t generation, std::size_t first, std::size_t count, T* out, Stream stream);
 
-    // As pyasmg::estimate. x (N, d) lies on the device, or is null; it must stay there until `step`. The rest lies on the
-    // host; `pull` (N,) or null: row j counts as mean + (x_j - mean) * pull_j where pull_j is not 0.
+    // As pyasmg::estimate. x (N, d) lies on the device, or is null; it must stay there until `step`. The rest lies on
+    // the host; `pull` (N,) or null: row j counts as mean + (x_j - mean) * pull_j where pull_j is not 0.
     EstimateResult estimate(std::uint32_t generation, const T* x, const T* pull, std::size_t count,
                             const std::uint8_t* valid, std::size_t n_objectives, const T* w, Stream stream);
 
@@ -53,7 +53,7 @@ public:
                        StdForm form, const double* path, double* new_path, std::size_t path_stride, double path_rate,
                        Stream stream);
 
-private:
+  private:
     struct Slab {
         std::size_t begin, end;  // coordinates; whole segments
     };
@@ -75,8 +75,8 @@ private:
     void launch_group(const Slab& slab, std::size_t objective, T* mean_gradient, T* std_gradient, std::size_t stride,
                       double* norms, Stream stream);
     template <int M, Source source>
-    void launch_estimate(const Slab& slab, std::size_t objective, T* mean_gradient, T* std_gradient,
-                         std::size_t stride, double* norms, Stream stream);
+    void launch_estimate(const Slab& slab, std::size_t objective, T* mean_gradient, T* std_gradient, std::size_t stride,
+                         double* norms, Stream stream);
     template <class Number>
     void reserve(Buffer<Number>& buffer, std::size_t size, const char* what);
     std::string sizes(const char* what) const;
@@ -85,7 +85,7 @@ private:
     std::size_t dimension_;
     std::uint64_t seed_;
     bool mirrored_, keep_gradients_;
-    Buffer<T> mean_, std_, low_, high_;
+    Buffer<T> mean_, std_, low_, high_, next_mean_, next_std_;
     Buffer<T> mean_gradient_, std_gradient_;
     Buffer<double> partial_, sums_, coefficients_, path_norms_;
     Buffer<StepPart> parts_;

@@ -10,8 +10,8 @@ namespace pyasmg::device {
 // The weighted gradients as the kernels see them.
 template <class T>
 struct Gradients {
-    const T *mean, *std;          // rows `stride` apart, from `begin` on
-    const double* coefficients;   // (m,)
+    const T *mean, *std;         // rows `stride` apart, from `begin` on
+    const double* coefficients;  // (m,)
     std::size_t stride, m;
     std::size_t begin, end;  // coordinates
 

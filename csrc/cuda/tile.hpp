@@ -23,8 +23,8 @@ PYASMG_HD void owned_normals(const RandomAddress& address, std::size_t tile, int
     const int lane = thread % kLanes, group = thread / kLanes;
     PYASMG_UNROLL
     for (int b = 0; b < n_blocks; ++b) {
-        const auto counter_tile = static_cast<std::uint32_t>(
-            tile * (kTile / kTileSize<T>)+static_cast<std::size_t>(group * n_blocks + b));
+        const auto counter_tile =
+            static_cast<std::uint32_t>(tile * (kTile / kTileSize<T>)+static_cast<std::size_t>(group * n_blocks + b));
         std::uint32_t c0 = counter_tile * kLanes + static_cast<std::uint32_t>(lane);
         std::uint32_t c1 = address.candidate, c2 = address.generation, c3 = address.stream;
         philox4x32(c0, c1, c2, c3, static_cast<std::uint32_t>(address.seed),

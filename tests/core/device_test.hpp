@@ -1,4 +1,5 @@
-// Tests of csrc/cuda/: its kernels, run on the host block by block and thread by thread, give the bits of the CPU's core.
+// Tests of csrc/cuda/: its kernels, run on the host block by block and thread by thread, give the bits of the CPU's
+// core.
 #pragma once
 
 #include "../../csrc/cuda/search.hpp"
@@ -51,8 +52,9 @@ void test_device_sample() {
                 for (const std::size_t count : {1u, 2u, 5u, 35u}) {
                     device::Buffer<T> x(on.runtime(), count * d, "x");
                     on.sample(search.at.generation, first, count, x.data(), 0);
-                    CHECK(same_bits(downloaded(*on.runtime(), x.data(), count * d), population(search.at, first, count)),
-                          where);
+                    CHECK(
+                        same_bits(downloaded(*on.runtime(), x.data(), count * d), population(search.at, first, count)),
+                        where);
                 }
             }
             on.sample(search.at.generation, 3, 0, nullptr, 0);
@@ -65,9 +67,8 @@ template <class T>
 void check_device_generation(std::size_t n, std::size_t d, std::size_t m, int kind, std::mt19937_64& random) {
     const bool bounded = kind % 2 == 1, keep_gradients = kind % 3 != 0;
     const Search<T> search(d, bounded, kind >= 2);
-    const std::string where = std::string(type_name<T>()) + " N = " + std::to_string(n) +
-                              ", d = " + std::to_string(d) + ", m = " + std::to_string(m) + ", kind " +
-                              std::to_string(kind);
+    const std::string where = std::string(type_name<T>()) + " N = " + std::to_string(n) + ", d = " + std::to_string(d) +
+                              ", m = " + std::to_string(m) + ", kind " + std::to_string(kind);
     const std::vector<T> w = normal_vector<T>(n * m, random, 1.0 / static_cast<double>(n));
     std::vector<std::uint8_t> valid(n, 1);
     std::vector<T> x = population(search.at, 0, n);
@@ -108,8 +109,8 @@ void check_device_generation(std::size_t n, std::size_t d, std::size_t m, int ki
                                            valid.data(), m, w.data(), 0);
             CHECK(same_bits(found.gram, answer.gram), where);
             CHECK(same_bits(found.row_sums, answer.row_sums), where);
-            const auto summary = on.step(coefficients, 0.7, 0.9, 0.01, form, path_there.data(), new_path_there.data(),
-                                         stride, 0.05, 0);
+            const auto summary =
+                on.step(coefficients, 0.7, 0.9, 0.01, form, path_there.data(), new_path_there.data(), stride, 0.05, 0);
             CHECK(same_bits(downloaded(runtime, on.mean(), d), mean), where);
             CHECK(same_bits(downloaded(runtime, on.std(), d), std), where);
             CHECK(same_bits(downloaded(runtime, new_path_there.data(), n_path), new_path), where);
@@ -117,9 +118,7 @@ void check_device_generation(std::size_t n, std::size_t d, std::size_t m, int ki
                       summary.finite == expected.finite && summary.effective == expected.effective,
                   where);
             CHECK(summary.path_norm == expected.path_norm && summary.step_norm == expected.step_norm, where);
-            CHECK(refuses([&] {
-                      on.step(coefficients, 0.7, 0.9, 0.0, form, nullptr, nullptr, 1, 0.0, 0);
-                  }),
+            CHECK(refuses([&] { on.step(coefficients, 0.7, 0.9, 0.0, form, nullptr, nullptr, 1, 0.0, 0); }),
                   "a step without an estimate");
         }
     }
@@ -128,7 +127,7 @@ void check_device_generation(std::size_t n, std::size_t d, std::size_t m, int ki
 template <class T>
 void test_device_generation() {
     std::mt19937_64 random(17);
-    const std::size_t shapes[][3] = {{1, 1, 1},   {2, 15, 2},   {3, 64, 3},   {4, 65, 4},    {5, 1024, 1},
+    const std::size_t shapes[][3] = {{1, 1, 1},    {2, 15, 2},   {3, 64, 3},   {4, 65, 4},   {5, 1024, 1},
                                      {9, 1025, 2}, {7, 2049, 5}, {6, 1100, 9}, {5, 700, 20}, {3, 66000, 2}};
     for (const auto& [n, d, m] : shapes) {
         for (const int kind : {0, 1, 2, 3}) {
@@ -186,15 +185,14 @@ void test_device_failures() {
     try {
         on.estimate(3, nullptr, nullptr, 4, valid.data(), 2, w.data(), 0);
     } catch (const std::bad_alloc& error) {
-        refused = std::string(error.what()).find("gradients of a search with d = 3000, m = 2, N = 4") !=
-                  std::string::npos;
+        refused =
+            std::string(error.what()).find("gradients of a search with d = 3000, m = 2, N = 4") != std::string::npos;
     }
     CHECK(refused, "no room for the gradients");
     CHECK(same_bits(downloaded(*on.runtime(), on.mean(), d), search.mean), "the mean stays");
-    CHECK(refuses([&] {
-              on.step({1.0, 1.0}, 1.0, 1.0, 0.0, pyasmg::StdForm::exponential, nullptr, nullptr, 1, 0.0, 0);
-          }),
-          "no step after it");
+    CHECK(
+        refuses([&] { on.step({1.0, 1.0}, 1.0, 1.0, 0.0, pyasmg::StdForm::exponential, nullptr, nullptr, 1, 0.0, 0); }),
+        "no step after it");
     for (const bool keep_gradients : {false, true}) {  // a step that is not finite is not taken
         device::DeviceSearch<T> far = on_device(search, keep_gradients);
         far.estimate(3, nullptr, nullptr, 4, valid.data(), 2, w.data(), 0);
