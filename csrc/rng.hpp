@@ -48,9 +48,9 @@ PYASMG_HD void philox4x32(std::uint32_t& c0, std::uint32_t& c1, std::uint32_t& c
                           std::uint32_t key0, std::uint32_t key1) {
     constexpr std::uint32_t multiplier0 = 0xD2511F53u, multiplier1 = 0xCD9E8D57u;
     constexpr std::uint32_t weyl0 = 0x9E3779B9u, weyl1 = 0xBB67AE85u;
-#if defined(__CUDACC__)
+#if defined(__CUDA_ARCH__)
 #pragma unroll
-#elif defined(__GNUC__)
+#elif defined(__GNUC__) && !defined(__CUDACC__)
 #pragma GCC unroll 10
 #endif
     for (int round = 0; round < 10; ++round) {

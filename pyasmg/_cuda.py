@@ -15,19 +15,18 @@ _DEVICE = re.compile(r"cuda(?::(\d{1,4}))?")
 def cuda_available() -> bool:
     """Return whether ``ASMG(..., device="cuda")`` can work here: built with CUDA, a driver, a device with code for it.
 
-    The first call asks the driver, which makes a CUDA context; do not call it before a fork.
+    Asks the driver, but makes no context on a device. A process that has asked must not fork children that use CUDA.
     """
-    if not cuda_info()["devices"]:
-        return False
-    try:
-        _core._device.cuda_runtime(0)
-    except RuntimeError:
-        return False
-    return True
+    info = _core._device.cuda_info(False)
+    built_for = [int(number) for number in re.findall(r"\d+", info["architectures"])]
+    capabilities = [10 * major + minor for major, minor in (d["compute_capability"] for d in info["devices"])]
+    return any(capability >= least for capability in capabilities[:1] for least in built_for)
 
 
 def cuda_info() -> dict[str, Any]:
     """Return what the CUDA backend was built for and what it finds here.
+
+    Makes a context on every device, of which alone free memory can be asked.
 
     Returns
     -------
@@ -36,7 +35,7 @@ def cuda_info() -> dict[str, Any]:
         or None); ``devices``, a list of dictionaries with ``name``, ``compute_capability`` (major, minor),
         ``total_memory`` and ``free_memory`` in bytes; ``problem``, why there is no device, or "".
     """
-    info: dict[str, Any] = _core._device.cuda_info()
+    info: dict[str, Any] = _core._device.cuda_info(True)
     return info
 
 

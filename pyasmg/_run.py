@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from .evaluation._driver import failures, matrix
 from .result import Failure, Result
 
 if TYPE_CHECKING:
+    from ._distribution import SearchDistribution
     from .store import RunStore
 
 Show = Callable[["Run", FloatArray], None]
@@ -173,7 +174,8 @@ class Run:
             return opt.ask_one(index) if array is None else array[index]
 
         center = opt._options.center
-        return Points(opt.n_iterations, get, opt.dimension, opt.dtype, opt._search, center, array)
+        search = cast("SearchDistribution", opt._search)  # `minimize` runs on the CPU alone
+        return Points(opt.n_iterations, get, opt.dimension, opt.dtype, search, center, array)
 
     def _broken(self, records: Mapping[int, Record], n_failed: int) -> EvaluationError:
         opt = self.opt

@@ -130,8 +130,8 @@ void bind_search(py::module_& m, const char* name) {
         });
 }
 
-inline py::dict info_dict() {
-    const CudaInfo info = cuda_info();
+inline py::dict info_dict(bool with_memory) {
+    const CudaInfo info = cuda_info(with_memory);
     py::list devices;
     for (const CudaDevice& device : info.devices) {
         py::dict entry;
@@ -166,7 +166,7 @@ inline void bind_device(py::module_& core) {
         .def("order", &Runtime::order, py::call_guard<py::gil_scoped_release>());
     m.def("cuda_runtime", &cuda_runtime, py::arg("index"), py::call_guard<py::gil_scoped_release>());
     m.def("emulated_runtime", &emulated_runtime, py::arg("memory_limit"), py::arg("alternating"));
-    m.def("cuda_info", &info_dict);
+    m.def("cuda_info", &info_dict, py::arg("with_memory"));
 
     py::class_<Array>(m, "Array")
         .def_property_readonly("shape", [](const Array& array) { return py::tuple(py::cast(array.shape)); })

@@ -167,7 +167,7 @@ class CudaRuntime final : public Runtime {
 
 }  // namespace
 
-CudaInfo cuda_info() {
+CudaInfo cuda_info(bool with_memory) {
     CudaInfo info;
     info.built = true;
     info.architectures = PYASMG_CUDA_ARCHITECTURES;
@@ -182,10 +182,16 @@ CudaInfo cuda_info() {
     const cudaError_t status = cudaGetDeviceCount(&n_devices);
     if (status != cudaSuccess || n_devices == 0) {
         cudaGetLastError();
-        info.problem = status == cudaSuccess || status == cudaErrorNoDevice
-                           ? "there is no CUDA device."
-                           : std::string("the driver answers ") + cudaGetErrorName(status) + ", " +
-                                 cudaGetErrorString(status) + ".";
+        if (status == cudaSuccess || status == cudaErrorNoDevice) {
+            info.problem = "there is no CUDA device.";
+        } else if (status == cudaErrorInitializationError) {
+            info.problem =
+                "CUDA cannot start in this process; if it was forked from one that had used CUDA, start it with "
+                "multiprocessing's \"spawn\".";
+        } else {
+            info.problem =
+                std::string("the driver answers ") + cudaGetErrorName(status) + ", " + cudaGetErrorString(status) + ".";
+        }
         return info;
     }
     for (int i = 0; i < n_devices; ++i) {
@@ -196,6 +202,7 @@ CudaInfo cuda_info() {
         }
         info.devices.push_back(
             {properties.name, properties.major, properties.minor, properties.totalGlobalMem, std::size_t{0}});
+        if (!with_memory) continue;
         int before = 0;
         std::size_t n_total = 0;
         if (cudaGetDevice(&before) == cudaSuccess && cudaSetDevice(i) == cudaSuccess) {
@@ -212,7 +219,7 @@ std::shared_ptr<Runtime> cuda_runtime(int index) {
     int n_devices = 0;
     if (const cudaError_t status = cudaGetDeviceCount(&n_devices); status != cudaSuccess || n_devices == 0) {
         cudaGetLastError();
-        throw std::runtime_error(cuda_info().problem);
+        throw std::runtime_error(cuda_info(false).problem);
     }
     if (index < 0 || index >= n_devices) {
         throw std::runtime_error("there is no cuda:" + std::to_string(index) +

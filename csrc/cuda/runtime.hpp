@@ -96,8 +96,9 @@ struct CudaInfo {
     std::vector<CudaDevice> devices;
 };
 
-// Asks the driver; never throws for what it finds.
-CudaInfo cuda_info();
+// Asks the driver; never throws for what it finds. Free memory can be asked of a context only: one is made on each
+// device `with_memory`, and none without (free_memory is then 0).
+CudaInfo cuda_info(bool with_memory);
 
 // Memory of a device with one owner.
 template <class T>

@@ -5,22 +5,20 @@
 namespace pyasmg::device {
 namespace {
 
-constexpr std::size_t kPartialBytes = std::size_t{64} << 20;
-constexpr std::size_t kSlabBytes = std::size_t{256} << 20;
-constexpr std::size_t kSpareBytes = std::size_t{256} << 20;
-
 std::size_t n_pairs(std::size_t m) { return m * (m + 1) / 2; }
 
 }  // namespace
 
 template <class T>
 DeviceSearch<T>::DeviceSearch(std::shared_ptr<Runtime> runtime, std::size_t dimension, const T* mean, const T* std,
-                              const T* low, const T* high, std::uint64_t seed, bool mirrored, bool keep_gradients)
+                              const T* low, const T* high, std::uint64_t seed, bool mirrored, bool keep_gradients,
+                              std::size_t scratch_bytes)
     : runtime_(std::move(runtime)),
       dimension_(dimension),
       seed_(seed),
       mirrored_(mirrored),
-      keep_gradients_(keep_gradients) {
+      keep_gradients_(keep_gradients),
+      scratch_bytes_(scratch_bytes) {
     const auto put = [&](Buffer<T>& to, const T* from, const char* what) {
         if (from == nullptr) return;
         reserve(to, dimension_, what);
@@ -66,8 +64,8 @@ template <class T>
 std::vector<typename DeviceSearch<T>::Slab> DeviceSearch<T>::slabs() const {
     const std::size_t length = segment_length(dimension_), m = given_.m;
     const std::size_t partial = length / block_size<T>(m) * (given_.n_rows + n_pairs(m)) * sizeof(double);
-    std::size_t n = kPartialBytes / std::max<std::size_t>(partial, 1);
-    if (!keep_gradients_) n = std::min(n, kSlabBytes / (2 * m * length * sizeof(T)));
+    std::size_t n = scratch_bytes_ / 4 / std::max<std::size_t>(partial, 1);
+    if (!keep_gradients_) n = std::min(n, scratch_bytes_ / (2 * m * length * sizeof(T)));
     n = std::max<std::size_t>(n, 1);
     std::vector<Slab> slabs;
     for (std::size_t begin = 0; begin < dimension_; begin += n * length) {
@@ -295,7 +293,7 @@ UpdateSummary DeviceSearch<T>::step(const std::vector<double>& coefficients, dou
         mean_.swap(next_mean_);
         std_.swap(next_std_);
     }
-    if (!keep_gradients_ && dimension_ * sizeof(T) > kSpareBytes) {  // small ones wait for the next step
+    if (!keep_gradients_ && dimension_ * sizeof(T) > scratch_bytes_) {  // small ones wait for the next step
         next_mean_ = Buffer<T>();
         next_std_ = Buffer<T>();
     }

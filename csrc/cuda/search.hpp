@@ -24,15 +24,16 @@ struct Path {
 // stream it is given; `estimate` and `step` wait for their few results: m^2 + N and 6 numbers.
 //
 // Memory: mean and std (and the bounds), the gradients of all objectives (2 m d numbers) if they are kept, else those
-// of a slab of coordinates and, during a step, a second mean and std; partial sums of at most about 64 MiB, or of one
-// segment of coordinates (d / 64) where that is more.
-// A call that throws leaves mean and std as they were.
+// of a slab of coordinates and, during a step, a second mean and std; partial sums. A slab takes at most scratch_bytes,
+// its partial sums a quarter of that, or both what one segment of coordinates (d / 64) takes where that is more. A call
+// that throws leaves mean and std as they were.
 template <class T>
 class DeviceSearch {
   public:
     // Copies d numbers each from the host; low and high both null or both set.
     DeviceSearch(std::shared_ptr<Runtime> runtime, std::size_t dimension, const T* mean, const T* std, const T* low,
-                 const T* high, std::uint64_t seed, bool mirrored, bool keep_gradients);
+                 const T* high, std::uint64_t seed, bool mirrored, bool keep_gradients,
+                 std::size_t scratch_bytes = std::size_t{256} << 20);
 
     std::size_t dimension() const { return dimension_; }
     const std::shared_ptr<Runtime>& runtime() const { return runtime_; }
@@ -85,6 +86,7 @@ class DeviceSearch {
     std::size_t dimension_;
     std::uint64_t seed_;
     bool mirrored_, keep_gradients_;
+    std::size_t scratch_bytes_;
     Buffer<T> mean_, std_, low_, high_, next_mean_, next_std_;
     Buffer<T> mean_gradient_, std_gradient_;
     Buffer<double> partial_, sums_, coefficients_, path_norms_;
