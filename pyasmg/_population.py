@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class Population:
     """A generation that is never stored: ``len``, indexing and iteration give one fresh candidate at a time.
 
+    A slice gives so many candidates in one array; on a device all arrays lie there.
+
     It belongs to the generation that it was asked for and goes stale with the next ``tell``.
     """
 
@@ -36,14 +38,16 @@ class Population:
             wanted = range(*index.indices(len(self)))
             if wanted.step == 1:
                 self._check_generation()
-                return self._optimizer._ask_rows(wanted.start, len(wanted))
+                chunk: npt.NDArray[Any] = self._optimizer._ask_rows(wanted.start, len(wanted))
+                return chunk
             rows = [self[i] for i in wanted]
             return np.array(rows) if rows else np.empty((0, self.shape[1]), dtype=self._optimizer.dtype)
         i = index + len(self) if index < 0 else index
         if not 0 <= i < len(self):
             raise IndexError(f"candidate {index} of {len(self)}.")
         self._check_generation()
-        return self._optimizer.ask_one(i)
+        candidate: npt.NDArray[Any] = self._optimizer.ask_one(i)
+        return candidate
 
     def _check_generation(self) -> None:
         if self._optimizer.n_iterations != self._generation:
