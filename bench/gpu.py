@@ -26,6 +26,7 @@ import pyasmg
 from bench.common import Table
 
 N, WARM, TIMED = 100, 5, 20
+CHUNK = 10  # candidates at a time with memory="regenerate"
 
 
 def events(torch: Any, function: Callable[[], Any]) -> float:
@@ -54,13 +55,15 @@ def ours(torch: Any, d: int, memory: str, mirrored: bool) -> tuple[float, float]
     before = pyasmg.cuda_info()["devices"][0]["free_memory"]
     zeros = np.zeros(d, np.float32)
     opt = pyasmg.ASMG(zeros, 1.0, popsize=N, seed=1, dtype="float32", memory=memory, mirrored=mirrored, device="cuda")
-    values = torch.randn((N, 2), dtype=torch.float64).numpy()
+    values = torch.empty((N, 2), dtype=torch.float64)
 
     def generation() -> None:
         X = opt.ask()
         if memory == "store":
             opt.tell(X, X[:, :2])
         else:
+            for first in range(0, N, CHUNK):
+                values[first : first + CHUNK] = X[first : first + CHUNK][:, :2].cpu()
             opt.tell(values)
 
     time_ms = events(torch, generation)
