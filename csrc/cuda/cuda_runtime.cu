@@ -107,6 +107,7 @@ class CudaRuntime final : public Runtime {
     }
 
     void download(void* to, const void* from, std::size_t n_bytes, Stream stream) override {
+        if (n_bytes == 0) return;
         const OnDevice here(enter());
         PYASMG_CHECK(cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDeviceToHost, stream_of(stream)));
         PYASMG_CHECK(cudaStreamSynchronize(stream_of(stream)));

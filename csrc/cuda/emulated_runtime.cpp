@@ -38,9 +38,9 @@ class EmulatedRuntime final : public Runtime {
         std::free(memory);
     }
 
-    void upload(void* to, const void* from, std::size_t n_bytes, Stream) override { std::memcpy(to, from, n_bytes); }
-    void download(void* to, const void* from, std::size_t n_bytes, Stream) override { std::memcpy(to, from, n_bytes); }
-    void copy(void* to, const void* from, std::size_t n_bytes, Stream) override { std::memmove(to, from, n_bytes); }
+    void upload(void* to, const void* from, std::size_t n_bytes, Stream) override { move(to, from, n_bytes); }
+    void download(void* to, const void* from, std::size_t n_bytes, Stream) override { move(to, from, n_bytes); }
+    void copy(void* to, const void* from, std::size_t n_bytes, Stream) override { move(to, from, n_bytes); }
     void order(Stream, Stream) override {}
 
 #define PYASMG_DEFINE(...)                                                            \
@@ -51,6 +51,10 @@ class EmulatedRuntime final : public Runtime {
 #undef PYASMG_DEFINE
 
   private:
+    static void move(void* to, const void* from, std::size_t n_bytes) {
+        if (n_bytes > 0) std::memmove(to, from, n_bytes);
+    }
+
     std::size_t limit_, used_ = 0;
     bool alternating_;
     std::atomic<unsigned> n_launches_{0};
