@@ -13,6 +13,7 @@
 #include "elementary.hpp"
 #include "estimator.hpp"
 #include "fair_weights.hpp"
+#include "nonnegative_qp.hpp"
 #include "objectives.hpp"
 #include "population.hpp"
 #include "rng.hpp"
@@ -254,6 +255,31 @@ PYBIND11_MODULE(_core, m) {
             return py::make_tuple(weights, n_steps);
         },
         py::arg("gram").noconvert(), py::arg("alpha"), py::arg("preference").noconvert());
+
+    // Returns (y, whether the value has a bound).
+    m.def(
+        "nonnegative_qp",
+        [](const Array<double>& matrix, const Array<double>& linear, bool bounded) {
+            require(matrix.ndim() == 2 && matrix.shape(0) == matrix.shape(1), "matrix must have shape (m, m).");
+            require(linear.ndim() == 1 && linear.size() == matrix.shape(0), "linear must have shape (m,).");
+            Array<double> y(linear.size());
+            const bool has_bound =
+                pyasmg::nonnegative_qp(size(linear.size()), matrix.data(), linear.data(), bounded, y.mutable_data());
+            return py::make_tuple(y, has_bound);
+        },
+        py::arg("matrix").noconvert(), py::arg("linear").noconvert(), py::arg("bounded"));
+
+    m.def(
+        "bounded_qps",
+        [](const Array<double>& matrix, const Array<double>& linears) {
+            require(matrix.ndim() == 2 && matrix.shape(0) == matrix.shape(1), "matrix must have shape (m, m).");
+            require(linears.ndim() == 2 && linears.shape(1) == matrix.shape(0), "linears must have shape (count, m).");
+            Array<double> y({linears.shape(0), linears.shape(1)});
+            pyasmg::bounded_qps(size(matrix.shape(0)), size(linears.shape(0)), matrix.data(), linears.data(),
+                                y.mutable_data());
+            return y;
+        },
+        py::arg("matrix").noconvert(), py::arg("linears").noconvert());
 
     m.def(
         "philox4x32",
