@@ -13,6 +13,7 @@
 #include "elementary.hpp"
 #include "estimator.hpp"
 #include "fair_weights.hpp"
+#include "gradient_surgery.hpp"
 #include "nonnegative_qp.hpp"
 #include "objectives.hpp"
 #include "population.hpp"
@@ -31,6 +32,8 @@ using Array = py::array_t<T, py::array::c_style>;
 template <class T>
 using MaybeArray = std::optional<Array<T>>;
 
+using Indices = py::array_t<std::int64_t, py::array::c_style>;
+
 void require(bool condition, const char* message) {
     if (!condition) throw std::invalid_argument(message);
 }
@@ -47,6 +50,18 @@ pyasmg::Distribution<T> distribution_of(const Array<T>& mean, const Array<T>& st
     return {
         size(mean.size()), mean.data(), std.data(), low ? low->data() : nullptr, high ? high->data() : nullptr, seed,
         generation,        mirrored};
+}
+
+// What PCGrad and GradVac get: m, the number of tasks.
+std::size_t surgery_size(const Array<double>& cosines, const Indices& order) {
+    require(cosines.ndim() == 2 && cosines.shape(0) == cosines.shape(1), "cosines must have shape (m, m).");
+    const py::ssize_t m = cosines.shape(0);
+    require(m > 0 && order.ndim() == 2 && order.shape(0) == m && order.shape(1) == m - 1,
+            "order must have shape (m, m - 1), m >= 1.");
+    const std::int64_t* entry = order.data();
+    for (py::ssize_t i = 0; i < order.size(); ++i)
+        require(entry[i] >= 0 && entry[i] < m, "order must hold 0 .. m - 1.");
+    return size(m);
 }
 
 template <class T>
@@ -280,6 +295,33 @@ PYBIND11_MODULE(_core, m) {
             return y;
         },
         py::arg("matrix").noconvert(), py::arg("linears").noconvert());
+
+    m.def(
+        "remove_conflicts",
+        [](const Array<double>& cosines, const Indices& order) {
+            const std::size_t n_tasks = surgery_size(cosines, order);
+            Array<double> coefficients({cosines.shape(0), cosines.shape(1)});
+            pyasmg::remove_conflicts(n_tasks, cosines.data(), order.data(), coefficients.mutable_data());
+            return coefficients;
+        },
+        py::arg("cosines").noconvert(), py::arg("order").noconvert());
+
+    // Returns (coefficients, usual); the argument is left as it is.
+    m.def(
+        "vaccinate",
+        [](const Array<double>& cosines, const Indices& order, double rate, bool always, double largest_target,
+           const Array<double>& usual) {
+            const std::size_t n_tasks = surgery_size(cosines, order);
+            require(usual.size() == cosines.size(), "usual must have shape (m, m).");
+            Array<double> coefficients({cosines.shape(0), cosines.shape(1)}),
+                updated({cosines.shape(0), cosines.shape(1)});
+            std::copy_n(usual.data(), usual.size(), updated.mutable_data());
+            pyasmg::vaccinate(n_tasks, cosines.data(), order.data(), {rate, always, largest_target},
+                              updated.mutable_data(), coefficients.mutable_data());
+            return py::make_tuple(coefficients, updated);
+        },
+        py::arg("cosines").noconvert(), py::arg("order").noconvert(), py::arg("rate"), py::arg("always"),
+        py::arg("largest_target"), py::arg("usual").noconvert());
 
     m.def(
         "philox4x32",

@@ -1,8 +1,9 @@
-// Tests of simplex_qp.hpp, fair_weights.hpp and nonnegative_qp.hpp.
+// Tests of simplex_qp.hpp, fair_weights.hpp, nonnegative_qp.hpp and gradient_surgery.hpp.
 #pragma once
 
 #include "common.hpp"
 #include "fair_weights.hpp"
+#include "gradient_surgery.hpp"
 #include "nonnegative_qp.hpp"
 #include "simplex_qp.hpp"
 
@@ -213,6 +214,23 @@ void test_nonnegative_qp() {
     std::vector<double> y(2, kNan);
     CHECK(!pyasmg::nonnegative_qp(2, opposed.data(), down.data(), false, y.data()), "no bound");
     CHECK(pyasmg::nonnegative_qp(0, nullptr, nullptr, false, nullptr), "nothing to solve");
+}
+
+// Two opposed vectors and a zero one; and that GradVac with usual cosines of 0 is PCGrad.
+void test_gradient_surgery() {
+    const double r = std::sqrt(0.5);
+    const std::vector<double> cosines = {1, -r, 0, -r, 1, 0, 0, 0, 0};
+    const std::vector<std::int64_t> order = {1, 2, 2, 0, 0, 1};
+    std::vector<double> found(9, kNan), usual(9, 0.0), vaccinated(9, kNan);
+    pyasmg::remove_conflicts(3, cosines.data(), order.data(), found.data());
+    const std::vector<double> expected = {1, r, 0, r, 1, 0, 0, 0, 1};
+    CHECK(same_bits(found, expected), "PCGrad");
+    pyasmg::vaccinate(3, cosines.data(), order.data(), {0.5, true, 1.0 - 1e-6}, usual.data(), vaccinated.data());
+    for (std::size_t k = 0; k < 9; ++k) CHECK(std::abs(vaccinated[k] - expected[k]) < 1e-15, "GradVac");
+    CHECK(usual[1] == -0.5 * r && usual[3] == -0.5 * r && usual[2] == 0.0, "usual cosines");
+    double alone = kNan;
+    pyasmg::remove_conflicts(1, cosines.data(), nullptr, &alone);
+    CHECK(alone == 1.0, "one task");
 }
 
 }  // namespace
