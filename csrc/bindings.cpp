@@ -16,6 +16,7 @@
 #include "gradient_surgery.hpp"
 #include "nonnegative_qp.hpp"
 #include "objectives.hpp"
+#include "outliers.hpp"
 #include "population.hpp"
 #include "rng.hpp"
 #include "row_products.hpp"
@@ -214,6 +215,23 @@ PYBIND11_MODULE(_core, m) {
             return py::make_tuple(w, valid, summary.n_valid, offset, scale, median, spread);
         },
         py::arg("values").noconvert(), py::arg("center").noconvert(), py::arg("standardise"));
+
+    // Returns a changed copy of w, or None where it needs no change.
+    m.def(
+        "pull_in",
+        [](const Array<double>& w, const Array<std::uint8_t>& valid, const Array<double>& weights, double far,
+           std::size_t fewest) -> MaybeArray<double> {
+            require(w.ndim() == 2 && valid.size() == w.shape(0) && weights.size() == w.shape(1),
+                    "w must have shape (N, m), valid (N,), weights (m,).");
+            Array<double> changed({w.shape(0), w.shape(1)});
+            std::copy_n(w.data(), w.size(), changed.mutable_data());
+            if (!pyasmg::pull_in(size(w.shape(0)), size(w.shape(1)), valid.data(), weights.data(), far, fewest,
+                                 changed.mutable_data()))
+                return std::nullopt;
+            return changed;
+        },
+        py::arg("w").noconvert(), py::arg("valid").noconvert(), py::arg("weights").noconvert(), py::arg("far"),
+        py::arg("fewest"));
 
     // Returns (ratio, log_scale, count); the arguments are left as they are.
     m.def(

@@ -60,6 +60,9 @@ def update_distribution(
 def condition_objectives(
     values: _Float64Array, center: _Float64Array | None, standardise: bool
 ) -> tuple[_Float64Array, _UInt8Array, int, _Float64Array, _Float64Array, _Float64Array, _Float64Array]: ...
+def pull_in(
+    w: _Float64Array, valid: _UInt8Array, weights: _Float64Array, far: float, fewest: int
+) -> _Float64Array | None: ...
 def follow_scales(
     scale: _Float64Array, log_scale: _Float64Array, count: _Float64Array
 ) -> tuple[_Float64Array, _Float64Array, _Float64Array]: ...
