@@ -92,9 +92,7 @@ def read_question(body: bytes | bytearray, header_length: str | None, model: Pro
     return Question(prompts, batch_id, split, request_id), Wanted(message, split is not None)
 
 
-def write_answer(
-    answer: Answer, wanted: Wanted, model: PromptModel, request_id: str
-) -> tuple[bytes, dict[str, str]]:
+def write_answer(answer: Answer, wanted: Wanted, model: PromptModel, request_id: str) -> tuple[bytes, dict[str, str]]:
     """Write the answer's body and HTTP headers; in JSON, a number that is not finite becomes null."""
     arrays: dict[str, Any] = {"loss": answer.losses, "accuracy": answer.accuracies, "status": answer.status}
     tensors = [Tensor(name, _OUTPUTS[name], arrays[name]) for name in wanted.names]
@@ -144,7 +142,9 @@ def _batch_id(array: npt.NDArray[Any] | None, n_rows: int, split: str | None) ->
             raise RefusedError(400, "the request must have either the input `batch_id` or the parameter `split`")
         return -1
     if array.dtype != np.int64 or array.shape not in ((n_rows, 1), (n_rows,)):
-        raise RefusedError(400, f"input `batch_id` must be INT64 of shape [{n_rows}, 1]; got {array.dtype} {array.shape}")
+        raise RefusedError(
+            400, f"input `batch_id` must be INT64 of shape [{n_rows}, 1]; got {array.dtype} {array.shape}"
+        )
     low, high = int(array.min()), int(array.max())
     if low != high:
         raise RefusedError(400, f"all rows of a request must have the same `batch_id`; got {low} and {high}")

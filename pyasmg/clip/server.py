@@ -183,9 +183,7 @@ def create_app(
         worker.shutdown()
         model.close()
 
-    app = FastAPI(
-        title="pyasmg clip", version=__version__, description="Losses of CLIP prompts.", lifespan=lifespan
-    )
+    app = FastAPI(title="pyasmg clip", version=__version__, description="Losses of CLIP prompts.", lifespan=lifespan)
 
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> JSONResponse:
