@@ -18,12 +18,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._tiny import tiny
     from .folders import from_folders
     from .models import Model, load
     from .projection import Projection
     from .prompt import PromptEncoder, UnsupportedTowerError
     from .task import Domain, PromptTask
-    from .tiny import tiny
 
 _missing = [name for name in ("torch", "open_clip", "safetensors", "sklearn") if find_spec(name) is None]
 if _missing:
@@ -38,7 +38,7 @@ _HOMES = {
     "UnsupportedTowerError": "prompt",
     "from_folders": "folders",
     "load": "models",
-    "tiny": "tiny",
+    "tiny": "_tiny",
 }
 
 __all__ = [
@@ -58,7 +58,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value  # `tiny` the function, not the module, whichever is imported first
+    globals()[name] = value
     return value
 
 

@@ -68,8 +68,7 @@ class TextTower:
 
     def pooled_position(self, ids: Tensor) -> Tensor:
         """Return the position (B,) that is pooled in each row of token numbers (B, L)."""
-        at = ids.argmax(dim=-1) if self.pool_type == "argmax" else (ids == self.eos_id).int().argmax(dim=-1)
-        return at
+        return ids.argmax(dim=-1) if self.pool_type == "argmax" else (ids == self.eos_id).int().argmax(dim=-1)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Return the embeddings (..., width) of token numbers, without positions."""

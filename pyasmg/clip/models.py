@@ -16,6 +16,7 @@ from ._tokenizer import PrunedTokenizer
 
 CONFIG = "open_clip_config.json"
 VOCABULARY = "vocabulary.json"
+_WEIGHTS = (".safetensors", ".bin", ".pth")  # what open_clip looks for
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # OpenAI's archives hold these as well
 
 
@@ -58,7 +59,9 @@ def load(model: str | Path, pretrained: str | Path | None = None, *, device: str
     name = str(model).removeprefix("local-dir:")
     if Path(name).is_dir():
         if pretrained is not None:
-            raise ValueError(f"`pretrained` must be left out with a folder, whose weights are used; got {pretrained!r}.")
+            raise ValueError(
+                f"`pretrained` must be left out with a folder, whose weights are used; got {pretrained!r}."
+            )
         parts = _from_folder(Path(name))
     else:
         parts = _by_name(name, None if pretrained is None else str(pretrained))
@@ -70,6 +73,8 @@ def _from_folder(folder: Path) -> Model:
     module = open_clip()
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} is not a model: it has no {CONFIG}.")
+    if not any(path.suffix in _WEIGHTS for path in folder.iterdir()):
+        raise ValueError(f"{folder} has no weights: none of {', '.join(_WEIGHTS)}.")
     try:
         clip, _, preprocess = module.create_model_and_transforms(f"local-dir:{folder}")
     except Exception as error:
@@ -106,7 +111,7 @@ def _by_name(name: str, pretrained: str | None) -> Model:
         weights = None if archive else pretrained
         clip, _, preprocess = module.create_model_and_transforms(name, weights, load_weights=not archive, **options)
         if archive:
-            state = torch.jit.load(pretrained, map_location="cpu").state_dict()
+            state = torch.jit.load(pretrained, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
             clip.load_state_dict({key: value for key, value in state.items() if key not in _NOT_WEIGHTS})
     except Exception as error:
         raise ValueError(f"{pretrained} does not hold weights of {name}: {_first_line(error)}.") from error
@@ -115,10 +120,8 @@ def _by_name(name: str, pretrained: str | None) -> Model:
 
 def _fetch(name: str, tag: str, config: dict[str, Any]) -> None:
     """Put a tag's weights into open_clip's cache, if they are not there."""
-    from open_clip.pretrained import download_pretrained
-
     try:
-        download_pretrained(config)
+        open_clip().pretrained.download_pretrained(config)
     except Exception as error:
         raise ConnectionError(
             f"the weights {tag!r} of {name} could not be fetched ({_first_line(error)}). Fetch them on a machine that "

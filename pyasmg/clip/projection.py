@@ -106,5 +106,6 @@ class Projection:
         with np.errstate(over="ignore"):
             prompts = (np.ldexp(exact, -shift) * self.unit).reshape(-1, *shape) + p0
             prompts = prompts.astype(np.float32)
-        prompts[~(finite & np.isfinite(prompts).all(axis=(1, 2)))] = np.nan
+        good = finite & np.asarray(np.isfinite(prompts).all(axis=(1, 2)))
+        prompts[~good] = np.nan
         return np.ascontiguousarray(prompts)

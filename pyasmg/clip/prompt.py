@@ -41,6 +41,7 @@ class PromptEncoder:
     Attributes
     ----------
     class_names : tuple of str
+    model : the model
     n_ctx, width, length : int
         Tokens of the prompt, size of an embedding, length of the sequences.
     token_embedding_std : float
@@ -64,6 +65,7 @@ class PromptEncoder:
     ) -> None:
         self.class_names = _names(class_names)
         self.n_ctx = integer("n_ctx", n_ctx, 1)
+        self.model = model
         self._tower = TextTower(model)
         self._tokenizer = tokenizer
         with torch.no_grad():
@@ -98,7 +100,9 @@ class PromptEncoder:
         spliced = torch.cat((ids[:, :1].expand(-1, n_ctx + 1), ids[:, 1 : tower.context_length - n_ctx]), dim=1)
         self._pooled = ends + n_ctx
         if not torch.equal(tower.pooled_position(spliced), self._pooled):
-            raise ValueError("`tokenizer` is not the model's: its start-of-text token is not below the end-of-text one.")
+            raise ValueError(
+                "`tokenizer` is not the model's: its start-of-text token is not below the end-of-text one."
+            )
         self.length = int(self._pooled.max()) + 1 if tower.trims else tower.context_length
         spliced = spliced[:, : self.length]
         self._mask = tower.mask(spliced)
@@ -112,8 +116,8 @@ class PromptEncoder:
         vocabulary, length = self._tower.token_embedding.num_embeddings, self._tower.context_length
         if ids.shape != (len(texts) + 1, length) or int(ids.max()) >= vocabulary or int(ids.min()) < 0:
             raise ValueError(
-                f"`tokenizer` is not the model's: it must give {length} token numbers below {vocabulary} for each text; "
-                f"got shape {tuple(ids.shape)}, numbers up to {int(ids.max())}."
+                f"`tokenizer` is not the model's: it must give {length} token numbers below {vocabulary} for each "
+                f"text; got shape {tuple(ids.shape)}, numbers up to {int(ids.max())}."
             )
         if int(self._tower.pooled_position(ids[:1])[0]) != 1 or not bool((ids[:, 0] == ids[0, 0]).all()):
             raise ValueError(
@@ -156,7 +160,7 @@ class PromptEncoder:
         )
         x = torch.cat(parts, dim=2).flatten(0, 1)
         mask = self._mask.repeat(n, 1, 1) if self._mask is not None and self._mask.ndim == 3 else self._mask
-        return self._tower.features(x, mask, self._pooled.repeat(n)).unflatten(0, (n, k))
+        return self._tower.features(x, mask, self._pooled.repeat(n)).reshape(n, k, -1)
 
 
 def _names(class_names: Sequence[str]) -> tuple[str, ...]:

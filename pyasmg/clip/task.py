@@ -141,6 +141,12 @@ class PromptTask:
         """Training images per task."""
         return tuple(len(part.labels) for part in self._parts["train"])
 
+    def parts(self, split: str) -> list[Part]:
+        """Return the images of a split, task by task."""
+        if split not in SPLITS:
+            raise ValueError(f"`split` must be one of {SPLITS}; got {split!r}.")
+        return list(self._parts[split])
+
     def losses(self, prompts: npt.ArrayLike, batch_id: int = ALL) -> FloatArray:
         """Return the mean training cross-entropy, in nats, of each prompt on each task.
 
@@ -169,9 +175,7 @@ class PromptTask:
 
     def evaluate(self, prompts: npt.ArrayLike, split: str = "test") -> tuple[FloatArray, FloatArray]:
         """Return mean cross-entropies and accuracies in [0, 1], both (N, m), on all images of a split."""
-        if split not in SPLITS:
-            raise ValueError(f"`split` must be one of {SPLITS}; got {split!r}.")
-        return self._score(prompts, self._parts[split])
+        return self._score(prompts, self.parts(split))
 
     def batch_indices(self, task: int, batch_id: int) -> npt.NDArray[np.int64]:
         """Return which training images of a task a mini-batch shows, shape (min(batch_size, n_train),)."""
@@ -235,7 +239,7 @@ class _Images:
         losses = functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none").double()
         hits = (logits.argmax(dim=-1) == labels).double()
         both = torch.stack((losses, hits))
-        means = [values.mean(dim=-1) for values in both.split(self.sizes, dim=-1)]
+        means = [values.mean(dim=-1) for values in torch.split(both, self.sizes, dim=-1)]
         array: npt.NDArray[Any] = torch.stack(means, dim=-1).cpu().numpy()
         return array
 
@@ -248,8 +252,8 @@ def _checked(domain: Domain, split: str, encoder: PromptEncoder) -> Part:
     features, labels = domain.parts[split]
     if features.ndim != 2 or labels.shape != features.shape[:1] or len(labels) == 0:
         raise ValueError(
-            f"{where}: features must have shape (n, embed_dim) and labels (n,), n >= 1; got {tuple(features.shape)} and "
-            f"{tuple(labels.shape)}."
+            f"{where}: features must have shape (n, embed_dim) and labels (n,), n >= 1; got {tuple(features.shape)} "
+            f"and {tuple(labels.shape)}."
         )
     k = len(encoder.class_names)
     if int(labels.min()) < 0 or int(labels.max()) >= k:
