@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -24,7 +25,29 @@ _Model = Annotated[
 _Pretrained = Annotated[
     str | None, _Text("--pretrained", help="Weights: a tag of open_clip or a checkpoint file.", rich_help_panel=_MODEL)
 ]
-_Data = Annotated[str | None, _Text("--data", help="Folder of images: one folder per domain.", rich_help_panel=_MODEL)]
+_Data = Annotated[str | None, _Text("--data", help="Folder of images, for models but tiny.", rich_help_panel=_MODEL)]
+_Layout = Annotated[
+    str,
+    _Text(
+        "--layout", help="Of that folder: office-31, office-home, or folders: domain/class/*.", rich_help_panel=_MODEL
+    ),
+]
+_Domains = Annotated[
+    str | None, _Text("--domains", help="Only these, with commas between; default all.", rich_help_panel=_MODEL)
+]
+_Lists = Annotated[
+    str | None,
+    _Text("--lists", help="Folder of list files that say which image is in which split.", rich_help_panel=_MODEL),
+]
+_Start = Annotated[
+    str,
+    _Text(
+        "--start",
+        help="Text of the prompt at the start, --n-ctx tokens; empty: zeros. Not for tiny.",
+        rich_help_panel=_MODEL,
+    ),
+]
+_NCtx = Annotated[int, number_option(int, "Tokens of the prompt. Not for tiny.", "--n-ctx", panel=_MODEL)]
 _BatchSize = Annotated[int, number_option(int, "Images per task of a mini-batch.", "--batch-size", panel=_MODEL)]
 _DataSeed = Annotated[int, number_option(int, "Of split and mini-batches.", "--data-seed", panel=_MODEL)]
 _Device = Annotated[str, _Text("--device", help="cpu, cuda, ...", rich_help_panel=_MODEL)]
@@ -46,6 +69,11 @@ def _serve(
     model: _Model = "tiny",
     pretrained: _Pretrained = None,
     data: _Data = None,
+    layout: _Layout = "folders",
+    domains: _Domains = None,
+    lists: _Lists = None,
+    start: _Start = "a photo of a",
+    n_ctx: _NCtx = 4,
     batch_size: _BatchSize = 64,
     data_seed: _DataSeed = 0,
     device: _Device = "cpu",
@@ -66,10 +94,11 @@ def _serve(
     ] = False,
 ) -> int:
     """Serve the losses of prompts: forward queries in, losses out, nothing else. The first line printed is the URL."""
+    served = _Served(model, pretrained, data, layout, domains, lists, start, n_ctx, batch_size, data_seed, device)
 
     def work() -> None:
         server = importlib.import_module("pyasmg.clip.server")
-        task = _task(model, pretrained, data, batch_size, data_seed, device)
+        task = served.task()
         projection = None
         if dimension is not None:
             from .clip.projection import Projection
@@ -100,6 +129,11 @@ def _tune(
     model: _Model = "tiny",
     pretrained: _Pretrained = None,
     data: _Data = None,
+    layout: _Layout = "folders",
+    domains: _Domains = None,
+    lists: _Lists = None,
+    start: _Start = "a photo of a",
+    n_ctx: _NCtx = 4,
     batch_size: _BatchSize = 64,
     data_seed: _DataSeed = 0,
     device: _Device = "cpu",
@@ -146,6 +180,7 @@ def _tune(
     """Tune one prompt for all domains of a server, or of a model here, and pay per query."""
     if local == (url is not None):
         raise OptionError("either --url or --local must be given.")
+    served = _Served(model, pretrained, data, layout, domains, lists, start, n_ctx, batch_size, data_seed, device)
     path = output_path(output, DEFAULT_PROMPT)
     options: dict[str, Any] = {
         "method": method,
@@ -176,7 +211,7 @@ def _tune(
 
         tuner = importlib.import_module("pyasmg.clip.tune")
         if local:
-            task = _task(model, pretrained, data, batch_size, data_seed, device)
+            task = served.task()
             result = tuner.tune(task, model_name=model, **options)
         else:
             client = importlib.import_module("pyasmg.clip.client")
@@ -184,7 +219,7 @@ def _tune(
             with client.RemoteTask(url, model=name, patience=10.0, **limits) as remote:
                 result = tuner.tune(remote, model_name=name, **options)
         result.save(path)
-        console = Console()
+        console = Console(width=None if sys.stdout.isatty() else 120)
         console.print(result.table())
         console.print(result.summary(), highlight=False)
         console.print(f"written: {path}", highlight=False)
@@ -212,16 +247,43 @@ def _demo(
     return _careful(work)
 
 
-def _task(model: str, pretrained: str | None, data: str | None, batch_size: int, seed: int, device: str) -> Any:
-    """Return the task that the options name."""
-    clip = importlib.import_module("pyasmg.clip")
-    if model == "tiny":
-        if pretrained is not None or data is not None:
-            raise OptionError("--pretrained and --data are for other models than tiny.")
-        return clip.tiny(batch_size=batch_size, seed=seed)
-    if data is None:
-        raise OptionError("--data must name the folder of images.")
-    return clip.from_folders(clip.load(model, pretrained, device=device), data, batch_size=batch_size, seed=seed)
+class _Served(NamedTuple):
+    """The options that say what is asked."""
+
+    model: str
+    pretrained: str | None
+    data: str | None
+    layout: str
+    domains: str | None
+    lists: str | None
+    start: str
+    n_ctx: int
+    batch_size: int
+    data_seed: int
+    device: str
+
+    def task(self) -> Any:
+        """Return the task."""
+        clip = importlib.import_module("pyasmg.clip")
+        domains = None if self.domains is None else [name.strip() for name in self.domains.split(",")]
+        batches = {"batch_size": self.batch_size, "seed": self.data_seed}
+        if self.model == "tiny":
+            if self.pretrained is not None or self.data is not None or self.lists is not None:
+                raise OptionError("--pretrained, --data and --lists are for other models than tiny.")
+            return clip.tiny(domains, **batches)
+        if self.data is None:
+            raise OptionError("--data must name the folder of images.")
+        return clip.from_folders(
+            self.data,
+            clip.load(self.model, self.pretrained, device=self.device),
+            layout=self.layout,
+            domains=domains,
+            lists=self.lists,
+            start=self.start or None,
+            n_ctx=self.n_ctx,
+            split_seed=self.data_seed,
+            **batches,
+        )
 
 
 def _careful(work: Callable[[], int | None]) -> int:

@@ -180,7 +180,8 @@ class Baseline(ABC):
         }
 
     def _open_generation(self) -> None:
-        """Nothing to do: candidates are made when they are asked for."""
+        """Make the candidates that `tell` will be about."""
+        self.ask()
 
     def _set_limits(self, max_evaluations: int | None, max_iterations: int | None) -> None:
         if max_iterations is not None:

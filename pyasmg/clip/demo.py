@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def run_demo(
     if console is None:
         from rich.console import Console
 
-        console = Console()
+        console = Console(width=None if sys.stdout.isatty() else 120)
     began = time.perf_counter()
     console.print("starting a server with the tiny CLIP ...")
     with server_process(["--model", "tiny"]) as url, RemoteTask(url) as task:

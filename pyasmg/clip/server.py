@@ -25,7 +25,8 @@ from .projection import Projection
 
 try:
     import uvicorn
-    from fastapi import FastAPI, Path as PathParameter, Request, Response
+    from fastapi import FastAPI, Request, Response
+    from fastapi import Path as PathParameter
     from fastapi.responses import JSONResponse
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect
