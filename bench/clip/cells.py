@@ -100,7 +100,10 @@ def read(path: Path) -> dict[Cell, Outcome]:
 def append(path: Path, cell: Cell, outcome: Outcome) -> None:
     """Add a run to the file."""
     new = not path.exists()
+    cut_off = not new and not path.read_bytes().endswith(b"\n")  # killed while writing
     with path.open("a", newline="") as file:
+        if cut_off:
+            file.write("\r\n")
         writer = csv.writer(file)
         if new:
             writer.writerow([*Cell._fields, *_OUTCOME])

@@ -51,9 +51,8 @@ def main_table(
 ) -> Table:
     """Return Table 4.1's form: average and worst accuracy, and mean loss, on the test split."""
     columns = ["method", *(f"d={d} {measure}" for d in dimensions for measure in MEASURES)]
-    table = Table(
-        name, columns, "test split: average and worst domain's accuracy in percent, mean loss; ± standard error"
-    )
+    title = "test split: average and worst domain's accuracy in percent, mean loss; ± standard error over seeds"
+    table = Table(name, columns, title)
     fixed = {"zero-shot": zero_shot(task), "white box (gradients)": zero_shot(task, prompt=white_box(task))}
     for row, outcome in fixed.items():
         average, worst, loss = measures(outcome)

@@ -82,9 +82,9 @@ def test_an_archive_of_openais_kind(tmp_path, named):
         def forward(self):
             return self.input_resolution
 
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="torch.jit"):
         torch.jit.script(Archive()).save(tmp_path / "RN50.pt")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="torch.jit"):
         model = pyasmg.clip.load(NAME, tmp_path / "RN50.pt")
     assert same_weights(model.clip, named)
     assert isinstance(model.clip.transformer.resblocks[0].mlp.gelu, open_clip.transformer.QuickGELU)
@@ -113,7 +113,7 @@ def test_hostile_names(tmp_path, named):
         pyasmg.clip.load("RN50-quickgelu")
     with pytest.raises(ValueError, match=r"or the path of a checkpoint file; got 'openia', which is neither"):
         pyasmg.clip.load("RN50-quickgelu", "openia")
-    with pytest.raises(ValueError, match="is not a model: it has no open_clip_config.json"):
+    with pytest.raises(ValueError, match=r"is not a model: it has no open_clip_config\.json"):
         pyasmg.clip.load(tmp_path)
     folder = tmp_path / "model"
     folder.mkdir()
@@ -121,7 +121,7 @@ def test_hostile_names(tmp_path, named):
     with pytest.raises(ValueError, match="`pretrained` must be left out with a folder"):
         pyasmg.clip.load(folder, "openai")
     torch.save(build(config(width=64)).state_dict(), tmp_path / "other.pt")
-    with pytest.raises(ValueError, match=r"other.pt does not hold weights of pyasmg-test: Error"):
+    with pytest.raises(ValueError, match=r"other\.pt does not hold weights of pyasmg-test: text pos_embed width"):
         pyasmg.clip.load(NAME, tmp_path / "other.pt")
     (tmp_path / "text.pt").write_text("no weights")
     with pytest.raises(ValueError, match=r"text.pt does not hold weights"):
