@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 _START_SECONDS = 120.0  # importing torch from a cold disk takes its time
 _STOP_SECONDS = 5.0
@@ -18,9 +19,16 @@ class ServerError(RuntimeError):
     """The server process did not start."""
 
 
+class Address(NamedTuple):
+    """Where a server is: its URL, and the number of its process."""
+
+    url: str
+    pid: int
+
+
 @contextlib.contextmanager
-def server_process(options: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Run ``pyasmg clip serve`` on a free port of this machine; yield its URL, and end it whatever happens.
+def server_process(options: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Iterator[Address]:
+    """Run ``pyasmg clip serve`` on a free port of this machine; yield where, and end it whatever happens.
 
     The server also ends when its standard input is closed, which the operating system does if this process is killed.
 
@@ -53,7 +61,7 @@ def server_process(options: Sequence[str] = (), environment: Mapping[str, str] |
         if not line.startswith("http"):
             status = process.wait()
             raise ServerError(f"the server did not start (exit status {status}).")
-        yield line
+        yield Address(line, process.pid)
     finally:
         timer.cancel()
         _end(process)

@@ -48,9 +48,10 @@ def run_demo(
         console = Console(width=None if sys.stdout.isatty() else 120)
     began = time.perf_counter()
     console.print("starting a server with the tiny CLIP ...")
-    with server_process(["--model", "tiny"]) as url, RemoteTask(url) as task:
+    with server_process(["--model", "tiny"]) as server, RemoteTask(server.url) as task:
         shape = f"{task.n_ctx} x {task.width}"
-        console.print(f"{url} serves {', '.join(task.task_names)}; a prompt has {shape} numbers", highlight=False)
+        served = ", ".join(task.task_names)
+        console.print(f"{server.url} serves {served}; a prompt has {shape} numbers", highlight=False)
         result = tune(task, max_queries=max_queries, d=d, seed=seed, model_name="tiny", **options)
     console.print(result.table())
     console.print(result.summary(), highlight=False)

@@ -263,6 +263,7 @@ def serve(
     auth_env: str | None = None,
     stop_with_stdin: bool = False,
     ready: Callable[[str], None] | None = None,
+    wrap: Callable[[Any], Any] | None = None,
     **options: Any,
 ) -> None:
     """Serve a task until the process is told to stop.
@@ -279,6 +280,8 @@ def serve(
         End when the standard input is closed: a server that was started by another program does not outlive it.
     ready : callable, optional
         ``ready(url)`` once connections are taken.
+    wrap : callable, optional
+        ``wrap(app)`` returns the ASGI application that runs instead: for middleware.
     **options
         For :func:`create_app`.
 
@@ -291,8 +294,8 @@ def serve(
     """
     port = integer("port", port, 0, 65535)
     app = create_app(task, api_key=None if auth_env is None else read_secret(auth_env), **options)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
-    server = uvicorn.Server(config)
+    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
+    server = uvicorn.Server(uvicorn.Config(app if wrap is None else wrap(app), **quiet))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

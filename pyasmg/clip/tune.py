@@ -165,7 +165,10 @@ def tune(
         generation, v = tuning.choose(select)
         start, tuned = tuning.test(v) if test and run.success else (None, None)
         tuning.leave(run.message)
-    run = dataclasses.replace(run, cost=tuning.cost, counters=dataclasses.asdict(source.counters))
+    counters = dataclasses.asdict(source.counters)
+    if isinstance(source, RemoteSource):
+        counters["refused"] = source.refused
+    run = dataclasses.replace(run, cost=tuning.cost, counters=counters)
     offset = projection.apply(v[None].astype(np.float32))[0]
     known = not isinstance(task, RemoteTask)
     queries = {

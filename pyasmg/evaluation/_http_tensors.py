@@ -211,7 +211,10 @@ def _read_json(name: str, data: Any, dtype: np.dtype[Any], shape: list[int], cou
         if array.dtype.kind not in "fiub":
             raise ValueError(f"got elements of type {array.dtype}")
         with np.errstate(over="ignore", invalid="ignore"):
-            return array.astype(dtype).reshape(shape)
+            result = array.astype(dtype).reshape(shape)
+        if dtype.kind in "iub" and not np.array_equal(result.ravel(), array):
+            raise ValueError(f"not all of them are of type {dtype}")
+        return result
     except (ValueError, OverflowError) as error:
         text = one_line(str(error), 80)
         raise GarbledError(f"{name} of shape {shape} must have {count} numbers as data ({text})") from None
