@@ -62,9 +62,20 @@ class TextTower:
         return dtype
 
     @property
+    def causal(self) -> bool:
+        """Whether a token sees only what stands before it."""
+        return self._mask is not None
+
+    @property
     def trims(self) -> bool:
         """Whether what comes after the end-of-text token cannot be seen from it."""
-        return self._mask is not None or self._pad_mask is not None
+        return self.causal or self._pad_mask is not None
+
+    @property
+    def positions(self) -> Tensor:
+        """The position embeddings (context_length, width)."""
+        positions: Tensor = self._positions.to(self.dtype)
+        return positions
 
     def pooled_position(self, ids: Tensor) -> Tensor:
         """Return the position (B,) that is pooled in each row of token numbers (B, L)."""
@@ -75,23 +86,17 @@ class TextTower:
         tokens: Tensor = self.token_embedding(ids).to(self.dtype)
         return tokens
 
-    def positions(self, start: int, stop: int) -> Tensor:
-        """Return the position embeddings (stop - start, width)."""
-        positions: Tensor = self._positions[start:stop].to(self.dtype)
-        return positions
-
-    def mask(self, ids: Tensor) -> Tensor | None:
-        """Return the additive attention mask for sequences (B, L), as the model makes it."""
-        length = ids.shape[1]
-        if self._pad_mask is not None:
-            padded: Tensor = self._pad_mask(ids, length, self.dtype)
-            return padded
-        return None if self._mask is None else self._mask[:length, :length].to(self.dtype)
+    def padding_mask(self, ids: Tensor) -> Tensor | None:
+        """Return the additive mask (B * heads, L, L) of padded sequences as the model makes it; None without one."""
+        return None if self._pad_mask is None else self._pad_mask(ids, ids.shape[1], self.dtype)
 
     def features(self, x: Tensor, mask: Tensor | None, pooled: Tensor) -> Tensor:
-        """Return the text features (B, embed_dim), not normalised, of input embeddings (B, L, width)."""
-        x = self._norm(self._transformer(x, attn_mask=mask))
-        x = x[torch.arange(len(x), device=x.device), pooled]
+        """Return the text features (B, k, embed_dim), not normalised, of input embeddings (B, L, width).
+
+        ``pooled`` (B, k) are the positions of the end-of-text tokens.
+        """
+        x = self._transformer(x, attn_mask=mask)
+        x = self._norm(x[torch.arange(len(x), device=x.device)[:, None], pooled])
         if self._projection is None:
             return x
         projected: Tensor = self._projection(x) if isinstance(self._projection, nn.Module) else x @ self._projection

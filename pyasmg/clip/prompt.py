@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .._validate import integer
+from ._sequences import lay_out
 from ._tower import TextTower, UnsupportedTowerError
 
 __all__ = ["PromptEncoder", "UnsupportedTowerError"]
@@ -21,9 +22,8 @@ Tokenizer = Callable[[list[str]], Tensor]
 class PromptEncoder:
     """Text features of every class for prompts that are given as embeddings.
 
-    The sequence is [start of text] [prompt: n_ctx embeddings] [class name] [end of text]; only the prompt varies, so
-    everything else is embedded once. Where what follows the end-of-text token cannot be seen from it (a causal tower,
-    or masked padding), sequences are cut after the longest class's end.
+    A text is [start] [prompt: n_ctx embeddings] [class name] [end]; only the prompt varies, so everything else is
+    embedded once. In a causal tower all classes share the start and the prompt, see :mod:`pyasmg.clip._sequences`.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ class PromptEncoder:
     ----------
     class_names : tuple of str
     model : the model
-    n_ctx, width, length : int
-        Tokens of the prompt, size of an embedding, length of the sequences.
+    n_ctx, width, n_positions : int
+        Tokens of the prompt, size of an embedding, positions that the tower computes for one prompt.
     token_embedding_std : float
         Standard deviation of all entries of the model's token embeddings.
 
@@ -57,7 +57,7 @@ class PromptEncoder:
     Notes
     -----
     With the embedding of "a photo of a" the features equal ``model.encode_text`` of "a photo of a {class}" up to
-    rounding. Per prompt the cost is that of K texts of ``length`` instead of ``context_length`` tokens.
+    rounding. Per prompt the tower computes ``n_positions`` instead of K * context_length.
     """
 
     def __init__(
@@ -98,17 +98,18 @@ class PromptEncoder:
             )
         # The prompt has no token numbers; the start's stands in: it is no padding, and not what is pooled.
         spliced = torch.cat((ids[:, :1].expand(-1, n_ctx + 1), ids[:, 1 : tower.context_length - n_ctx]), dim=1)
-        self._pooled = ends + n_ctx
-        if not torch.equal(tower.pooled_position(spliced), self._pooled):
+        ends = ends + n_ctx
+        if not torch.equal(tower.pooled_position(spliced), ends):
             raise ValueError(
                 "`tokenizer` is not the model's: its start-of-text token is not below the end-of-text one."
             )
-        self.length = int(self._pooled.max()) + 1 if tower.trims else tower.context_length
-        spliced = spliced[:, : self.length]
-        self._mask = tower.mask(spliced)
-        embedded = tower.embed(spliced) + tower.positions(0, self.length)
-        self._prefix, self._suffix = embedded[:, :1].clone(), embedded[:, n_ctx + 1 :].clone()
-        self._positions = tower.positions(1, n_ctx + 1).clone()
+        self._sequences = lay_out(tower, spliced, ends, n_ctx)
+        self._positions = tower.positions[1 : n_ctx + 1].clone()
+
+    @property
+    def n_positions(self) -> int:
+        """Positions that the tower computes for one prompt; K times the context length if it were given texts."""
+        return sum(len(s.before) * (1 + self.n_ctx + s.after.shape[1]) for s in self._sequences)
 
     def _tokenize(self, texts: list[str]) -> Tensor:
         """Return token numbers, of which column 0 is the start-of-text token."""
@@ -149,18 +150,11 @@ class PromptEncoder:
         """
         if prompts.ndim != 3 or prompts.shape[1:] != (self.n_ctx, self.width):
             raise ValueError(f"`prompts` must have shape (N, {self.n_ctx}, {self.width}); got {tuple(prompts.shape)}.")
-        n, k = len(prompts), len(self.class_names)
-        if n == 0:
+        if len(prompts) == 0:
             return self.encode(prompts.new_zeros(1, self.n_ctx, self.width))[:0]
         context = prompts.to(self.device, self._positions.dtype) + self._positions
-        parts = (
-            self._prefix.expand(n, -1, -1, -1),
-            context[:, None].expand(-1, k, -1, -1),
-            self._suffix.expand(n, -1, -1, -1),
-        )
-        x = torch.cat(parts, dim=2).flatten(0, 1)
-        mask = self._mask.repeat(n, 1, 1) if self._mask is not None and self._mask.ndim == 3 else self._mask
-        return self._tower.features(x, mask, self._pooled.repeat(n)).reshape(n, k, -1)
+        features = [sequences.features(self._tower, context) for sequences in self._sequences]
+        return torch.cat(features, dim=1)
 
 
 def _names(class_names: Sequence[str]) -> tuple[str, ...]:

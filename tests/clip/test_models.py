@@ -54,7 +54,7 @@ def test_a_pruned_vocabulary(tmp_path):
     model = pyasmg.clip.load(folder)
     assert isinstance(model.tokenizer, PrunedTokenizer)
     encoder = PromptEncoder(model.clip, model.tokenizer, ["cat", "dog"])
-    assert encoder.length == 7
+    assert encoder.n_positions == 9
 
 
 def test_a_checkpoint_file(tmp_path, named):

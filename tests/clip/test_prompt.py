@@ -10,6 +10,7 @@ from .small import VISION, build, config
 
 NAMES = ("cat", "mountain bike", "calculator", "a b c d e f")
 TOLERANCE = 1e-6
+PACKED = 5 + 2 + 3 + 2 + 7  # start and prompt once, then names and ends
 
 
 def worst_difference(model, tokenizer, names=NAMES, ending=""):
@@ -28,23 +29,23 @@ def worst_difference(model, tokenizer, names=NAMES, ending=""):
 
 @pytest.mark.parametrize("kind", [open_clip.CLIP, open_clip.CustomTextCLIP])
 @pytest.mark.parametrize(
-    ("text", "length"),
+    ("text", "positions"),
     [
-        ({}, 12),
-        ({"context_length": 20}, 12),
-        ({"pool_type": "eos", "eos_id": 49407}, 12),
-        ({"proj_bias": True}, 12),
-        ({"proj_type": "none", "width": 24}, 12),
-        ({"ls_init_value": 0.3, "qk_norm": True, "scale_attn": True}, 12),
-        ({"no_causal_mask": True}, 77),  # every position sees the padding
+        ({}, PACKED),
+        ({"context_length": 20}, PACKED),
+        ({"pool_type": "eos", "eos_id": 49407}, PACKED),
+        ({"proj_bias": True}, PACKED),
+        ({"proj_type": "none", "width": 24}, PACKED),
+        ({"ls_init_value": 0.3, "qk_norm": True, "scale_attn": True}, PACKED),
+        ({"no_causal_mask": True}, 4 * 77),  # every position sees the padding
     ],
     ids=["plain", "short", "eos", "bias", "no projection", "custom blocks", "bidirectional"],
 )
-def test_small_towers(kind, text, length):
+def test_small_towers(kind, text, positions):
     tokenizer = open_clip.SimpleTokenizer(context_length=text.get("context_length", 77))
     difference, encoder = worst_difference(build(config(**text), kind), tokenizer)
     assert difference < TOLERANCE
-    assert encoder.length == length
+    assert encoder.n_positions == positions
 
 
 def test_masked_padding_is_trimmed():
@@ -52,7 +53,7 @@ def test_masked_padding_is_trimmed():
     model.text.use_pad_mask = True
     difference, encoder = worst_difference(model, open_clip.SimpleTokenizer())
     assert difference < TOLERANCE
-    assert encoder.length == 12
+    assert encoder.n_positions == 4 * 12
 
 
 @pytest.mark.parametrize("name", ["RN50-quickgelu", "ViT-B-32"])
@@ -61,7 +62,7 @@ def test_text_towers_of_published_models(name):
     assert settings["text_cfg"]["width"] == 512
     difference, encoder = worst_difference(build(settings), open_clip.get_tokenizer(name), NAMES[:3], ending=".")
     assert difference < TOLERANCE
-    assert (encoder.length, encoder.width) == (9, 512)
+    assert (encoder.n_positions, encoder.width) == (5 + 3 + 4 + 3, 512)
 
 
 def test_gradients_reach_the_prompt():
@@ -117,7 +118,7 @@ def test_hugging_face_towers_are_refused():
 def test_hostile_arguments():
     model, tokenizer = build(config(context_length=12)), open_clip.SimpleTokenizer(context_length=12)
     encoder = PromptEncoder(model, tokenizer, NAMES)  # just fits
-    assert encoder.length == 12
+    assert encoder.n_positions == PACKED
     with pytest.raises(ValueError, match=r"class name 'a b c d e f' has 6 tokens .* have room for 5"):
         PromptEncoder(model, tokenizer, NAMES, n_ctx=5)
     with pytest.raises(ValueError, match="must have n_ctx = 4 tokens; 'a photo' has 2"):
@@ -133,3 +134,10 @@ def test_hostile_arguments():
             PromptEncoder(model, tokenizer, wrong)
     with pytest.raises(TypeError, match="sequence of texts"):
         PromptEncoder(model, tokenizer, "cat")
+
+
+def test_many_classes_fill_several_sequences(monkeypatch):
+    monkeypatch.setattr("pyasmg.clip._sequences._LONGEST", 9)
+    difference, encoder = worst_difference(build(config()), open_clip.SimpleTokenizer(), (*NAMES, "dog", "bird"))
+    assert difference < TOLERANCE
+    assert encoder.n_positions == (5 + 2 + 3 + 2) + (5 + 7 + 2) + (5 + 2)

@@ -21,7 +21,7 @@ def task():
 
 def test_the_task(task):
     assert task.task_names == DOMAINS
-    assert (task.n_ctx, task.encoder.length, task.batch_size) == (4, 7, 64)
+    assert (task.n_ctx, task.encoder.n_positions, task.batch_size) == (4, 25, 64)
     assert task.encoder.class_names == CLASSES
     assert len(set(task.n_train)) == 1
     for split, share in (("train", 0.6), ("validation", 0.2), ("test", 0.2)):
