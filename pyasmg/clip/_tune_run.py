@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
@@ -42,6 +43,16 @@ class Scores(NamedTuple):
             return None
         losses, accuracies = np.split(record.values, 2)
         return cls(losses, accuracies)
+
+
+class End(NamedTuple):
+    """How a run has ended: the search, the mean that was chosen, and its test against the start, if it was made."""
+
+    run: Result
+    generation: int
+    v: FloatArray
+    start: Scores | None
+    tuned: Scores | None
 
 
 class Tuning:
@@ -147,11 +158,11 @@ class Tuning:
             self._budget.max_cost = max(0.0, self._money - N_TEST * self._budget.price)
         opt = self._run.opt
         with progress_bar(progress, self._plan.n_generations * opt.n_candidates) as show:
-            self._validate_if_due()
-            result = self._run.go(show)
-            if self._plan.validate_every and result.success:
-                self._validate(opt.n_iterations)
-        return result
+            try:
+                self._validate_if_due()
+            except KeyboardInterrupt:
+                self._run._extra["interrupted"] = True
+            return self._run.go(show)
 
     def _after(self, opt: ASMG) -> Any:
         self._validate_if_due()
@@ -185,7 +196,24 @@ class Tuning:
 
     # ---------------------------------------------------------------- the end
 
-    def choose(self, select: str) -> tuple[int, FloatArray]:
+    def finish(self, run: Result, select: str, test: bool) -> End:
+        """Validate the last mean, choose one, and test it: once, at the end; nothing of it after Ctrl-C."""
+        start = tuned = None
+        if run.success:
+            try:
+                if self._plan.validate_every:
+                    self._validate(self._run.opt.n_iterations)
+                generation, v = self._choose(select)
+                if test:
+                    start, tuned = self._test(v)
+                return End(run, generation, v, start, tuned)
+            except KeyboardInterrupt:
+                message = f"{run.message}; interrupted by the user before the test was done"
+                stop = {**run.stop, "interrupted": True}
+                run = dataclasses.replace(run, stop=stop, message=message, success=False)
+        return End(run, *self._choose(select), start, tuned)
+
+    def _choose(self, select: str) -> tuple[int, FloatArray]:
         """Return the generation whose mean is the answer, and that mean.
 
         "best": the one with the least average of the validation losses, each relative to the start's, so that
@@ -210,7 +238,7 @@ class Tuning:
             self._means[generation] = np.asarray(opt.mean, np.float64)
         return self._means[generation]
 
-    def test(self, tuned: FloatArray) -> tuple[Scores | None, Scores | None]:
+    def _test(self, tuned: FloatArray) -> tuple[Scores | None, Scores | None]:
         """Evaluate start and tuned prompt on the test split: once, at the end."""
         self._budget.max_cost = self._money
         rows = dict(zip(TEST, (np.zeros_like(tuned), tuned), strict=True))

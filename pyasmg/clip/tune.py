@@ -161,9 +161,7 @@ def tune(
             min_success=min_success,
             callback=callback,
         )
-        run = tuning.search(progress)
-        generation, v = tuning.choose(select)
-        start, tuned = tuning.test(v) if test and run.success else (None, None)
+        run, generation, v, start, tuned = tuning.finish(tuning.search(progress), select, test)
         tuning.leave(run.message)
     counters = dataclasses.asdict(source.counters)
     if isinstance(source, RemoteSource):
