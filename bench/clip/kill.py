@@ -224,6 +224,7 @@ def main() -> int:
     parser.add_argument("--queries", type=int, default=600)
     parser.add_argument("--faults", type=float, default=0.2, help="share of the requests that go wrong")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--no-save", action="store_true", help="write no CSV")
     parser.add_argument("--session", nargs=5, metavar="ARGUMENT", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.session:
@@ -274,7 +275,8 @@ def main() -> int:
             )  # fmt: skip
             print(f"{options.method} {seed}: {words}, {dict(kills)}, {figures}", file=sys.stderr)
     table.show()
-    table.save()
+    if not options.no_save:
+        table.save()
     print("agree: the prompts in the server's log are those that the client counts, answered or unknown")
     print("asked twice: the answer was lost, or in flight at a kill; recorded: the store held the answer already")
     print(f"all runs end with the same bits, and nothing recorded was asked again: {'NO' if failed else 'yes'}")

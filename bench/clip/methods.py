@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 import pyasmg
 from pyasmg._scaling import Scaling
+from pyasmg.clip._weighting import unit_free_level
 
 FloatArray = npt.NDArray[np.float64]
 SIGMA0 = 1.0
@@ -99,6 +100,11 @@ def _text(name: str, options: dict[str, Any]) -> str:
     return f"{name}({', '.join(f'{key}={value}' for key, value in sorted(values.items()))})"
 
 
+def level_from_start(start: Start) -> dict[str, Any]:
+    """Return the tuner's weighting."""
+    return unit_free_level(start.losses, start.accuracies)
+
+
 STEPS = {"step_size": 1.0, "std_step_size": 0.05}
 THESIS = {"step_size": 0.5, "std_step_size": 0.5, "scale_objectives": False, "baseline": "center"}
 
@@ -113,5 +119,7 @@ METHODS: dict[str, Method] = {
     "ASMG-EW": asmg(weighting="equal", **STEPS),
     "ASMG, pareto": asmg(weighting="pareto", **STEPS),
     "ASMG, chebyshev": asmg(weighting="chebyshev", **STEPS),
-    "ASMG, level": asmg(weighting="level", **STEPS),
+    "ASMG, raw level": asmg(weighting="level", **STEPS),
+    "ASMG, level": asmg(weighting=level_from_start, **STEPS),
 }
+TUNER = "ASMG, level"  # what `pyasmg clip tune` does unless told otherwise
