@@ -50,6 +50,12 @@ class Fuzz:
         self.n_ctx, self.width, self.max_batch = (shape[key] for key in ("n_ctx", "width", "max_batch"))
         self.kinds = (self.good, self.values, self.mangled, self.message, self.oversized, self.keys, self.raw)
 
+    def __enter__(self) -> Fuzz:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._client.close()
+
     def step(self) -> None:
         """Send one request."""
         self._rng.choice(self.kinds)()
@@ -240,8 +246,10 @@ def main() -> int:
     options = parser.parse_args()
     os.environ[VARIABLE] = KEY
     half = max(1, options.seconds // 2)
-    with tempfile.TemporaryDirectory() as folder, serving(options.task, Path(folder) / "log") as server:
-        fuzz = Fuzz(server.url, options.seed)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        server = stack.enter_context(serving(options.task, Path(folder) / "log"))
+        fuzz = stack.enter_context(Fuzz(server.url, options.seed))
         _for(fuzz, 0.15 * half)  # warm-up: allocators and caches reach their size
         before = memory(server.pid)
         peak = [before]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -111,8 +112,8 @@ def _by_name(name: str, pretrained: str | None) -> Model:
         weights = None if archive else pretrained
         clip, _, preprocess = module.create_model_and_transforms(name, weights, load_weights=not archive, **options)
         if archive:
-            state = torch.jit.load(pretrained, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
-            clip.load_state_dict({key: value for key, value in state.items() if key not in _NOT_WEIGHTS})
+            state = _archived(pretrained)
+            clip.load_state_dict(state)
     except Exception as error:
         raise ValueError(f"{pretrained} does not hold weights of {name}: {_first_line(error)}.") from error
     return Model(clip, module.get_tokenizer(name), preprocess, f"{name} ({Path(pretrained).name})")
@@ -151,6 +152,14 @@ def _is_torchscript(path: str) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any("/code/" in member for member in archive.namelist())
+
+
+def _archived(path: str) -> dict[str, Tensor]:
+    """Return the weights of a TorchScript archive."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # there is no other way to read one
+        state = torch.jit.load(path, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+    return {key: value for key, value in state.items() if key not in _NOT_WEIGHTS}
 
 
 def _first_line(error: BaseException) -> str:
