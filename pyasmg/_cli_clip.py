@@ -14,6 +14,7 @@ from ._cli_input import OptionError, in_options, number_option, output_path, ste
 from ._cli_output import complain
 
 DEFAULT_PROMPT = "pyasmg-prompt.safetensors"
+PATIENCE = 10.0  # seconds for a server that is starting
 
 _Text = typer.Option
 _MODEL, _BUDGET, _HTTP = "Model and images", "Budget", "Server"
@@ -98,6 +99,7 @@ def _serve(
 
     def work() -> None:
         server = importlib.import_module("pyasmg.clip.server")
+        server.check_place(port, auth_env)  # before the model is loaded, which takes its time
         task = served.task()
         projection = None
         if dimension is not None:
@@ -216,7 +218,7 @@ def _tune(
         else:
             client = importlib.import_module("pyasmg.clip.client")
             limits = {"timeout": timeout, "attempts": attempts, "concurrency": concurrency, "auth_env": auth_env}
-            with client.RemoteTask(url, model=name, patience=10.0, **limits) as remote:
+            with client.RemoteTask(url, model=name, patience=PATIENCE, **limits) as remote:
                 result = tuner.tune(remote, model_name=name, **options)
         result.save(path)
         console = Console(width=None if sys.stdout.isatty() else 120)

@@ -233,7 +233,8 @@ def schemathesis(url: str, seconds: int, seed: int) -> tuple[int, str]:
     command = [program, "run", f"{url}/openapi.json", "--max-time", str(seconds), "--seed", str(seed)]
     command += ["--header", f"Authorization: Bearer {KEY}", "--checks", "not_a_server_error,status_code_conformance"]
     command += ["--continue-on-failure", "--suppress-health-check", "all", "--warnings", "off", "--no-color"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 120)
+    with tempfile.TemporaryDirectory() as folder:  # it leaves a folder of its own where it runs
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 120, cwd=folder)
     return answer.returncode, answer.stdout + answer.stderr
 
 

@@ -63,13 +63,15 @@ def read_description(body: bytes) -> Description:
         raise GarbledError(f"the model's metadata must hold `task_names`, texts; got {brief(names)}")
     if not (isinstance(counts, list) and len(counts) == len(names) and all(type(n) is int for n in counts)):
         raise GarbledError(f"the model's metadata must hold `n_train`, {len(names)} integers; got {brief(counts)}")
-    std = parameters.get("token_embedding_std")
+    std: Any = parameters.get("token_embedding_std")
     if not (is_number(std) and 0 < std < float("inf")):
         raise GarbledError(f"the model's metadata must hold `token_embedding_std` > 0; got {brief(std)}")
     own, pair = parameters.get("projection"), None
     if own is not None:
-        pair = (own.get("d"), own.get("seed")) if isinstance(own, dict) else (None, None)
-        if type(pair[0]) is not int or type(pair[1]) is not int:
+        d, seed = (own.get("d"), own.get("seed")) if isinstance(own, dict) else (None, None)
+        if type(d) is int and type(seed) is int:
+            pair = d, seed
+        else:
             raise GarbledError(f"`projection` in the model's metadata must hold d and seed; got {brief(own)}")
     return Description(
         task_names=tuple(names),

@@ -46,7 +46,7 @@ class Wanted:
             raise RefusedError(400, f"`outputs` must be a list; got {brief(outputs)}")
         names: list[str] = []
         for output in outputs or []:
-            name = output.get("name") if isinstance(output, dict) else None
+            name: Any = output.get("name") if isinstance(output, dict) else None
             if name not in usual or name in names:
                 raise RefusedError(400, f"each output must be one of {usual}, once; got {brief(output)}")
             names.append(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import queue
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -82,7 +81,7 @@ class LocalSource(Source):
         super().__init__()
         self._task, self._projection = task, projection
         self._start = np.asarray(task.start, np.float32)
-        self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._outcomes: list[Outcome] = []
 
     @property
     def name(self) -> str:
@@ -111,21 +110,17 @@ class LocalSource(Source):
                 values = np.concatenate(self._task.evaluate(prompts, about.split), axis=1)
         except Exception as error:
             trace, line = traceback.format_exc(), f"{type(error).__name__}: {error}"
-            outcomes = [Outcome(job, error=line, traceback=trace) for job in jobs]
+            self._outcomes += [Outcome(job, error=line, traceback=trace) for job in jobs]
         else:
             with np.errstate(over="ignore"):
                 rows = np.asarray(values, np.float32).astype(np.float64)  # what a server's answer holds
             seconds = (time.perf_counter() - began) / len(jobs)
-            outcomes = [Outcome(job, values=row, seconds=seconds) for job, row in zip(jobs, rows, strict=True)]
+            self._outcomes += [Outcome(job, values=row, seconds=seconds) for job, row in zip(jobs, rows, strict=True)]
         self.counters.evaluations += len(jobs)
-        for outcome in outcomes:
-            self._outcomes.put(outcome)
 
     def poll(self, timeout: float | None) -> list[Outcome]:
         """Return what was evaluated."""
-        outcomes: list[Outcome] = []
-        while not self._outcomes.empty():
-            outcomes.append(self._outcomes.get())
+        outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
     def cancel(self) -> None:

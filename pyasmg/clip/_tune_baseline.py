@@ -101,7 +101,7 @@ class Baseline(ABC):
         """Return the candidates, the same until they are told."""
         if self._asked is None:
             self._asked = np.ascontiguousarray(self._sample(), np.float64)
-        return self._asked.copy()
+        return np.array(self._asked)
 
     def ask_one(self, index: int) -> FloatArray:
         """Return one candidate."""

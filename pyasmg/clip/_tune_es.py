@@ -34,7 +34,7 @@ class ES(Baseline):
     @property
     def mean(self) -> FloatArray:
         """The mean."""
-        return self._mean.copy()
+        return np.array(self._mean)
 
     @property
     def stds(self) -> FloatArray:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..asmg import ASMG
+from ..weighting import make_weighting
 from ._tune_baseline import Baseline
 from ._tune_cma import CMA
 from ._tune_es import ES
+from ._weighting import unit_free_level
 
 Search = ASMG | Baseline
 
 #: What each is.
 METHODS = {
-    "asmg": "ASMG with weights that follow each loss's level",
+    "asmg": "ASMG with weights that follow each loss's level, in units that the start gives",
     "asmg-ew": "ASMG with equal weights",
     "cma-es": "CMA-ES on the sum of the scaled losses",
     "es": "evolution strategy on the sum of the scaled losses",
@@ -24,6 +28,23 @@ _BASELINES: dict[str, type[Baseline]] = {"cma-es": CMA, "es": ES}
 _WEIGHTINGS = {"asmg": "level", "asmg-ew": "equal"}
 SIGMA0 = 1.0  # of v: a prompt then varies as much as the token embeddings do
 _STEPS = {"step_size": 1.0, "std_step_size": 0.05}
+
+
+def needs_start(method: str, options: Mapping[str, Any]) -> bool:
+    """Return whether a search's weighting is that of :func:`unit_free_level`, made from what the start scores."""
+    return method == "asmg" and "weighting" not in options
+
+
+def take_start(search: Search, losses: npt.ArrayLike, accuracies: npt.ArrayLike) -> None:
+    """Give a search that needs it, before its first generation, what the start scores on the validation split.
+
+    Raises
+    ------
+    ValueError
+        If these scores are none of a classifier; the search then keeps weights that follow the losses as they are.
+    """
+    if isinstance(search, ASMG):
+        search._weighting = make_weighting(unit_free_level(losses, accuracies))
 
 
 def make_search(

@@ -18,23 +18,28 @@ class Plan(NamedTuple):
     n_generations : int
         Of the search.
     validate_every : int
-        The mean is validated after generations 0 (the start), k, 2 k, ..., and after the last; 0: never.
+        The mean is validated after generations 0 (the start), k, 2 k, ..., and after the last; 0: none of them.
+    needs_start : bool
+        The start is validated in any case.
     max_queries : int
         The budget in queries. Asking again for what failed does not count here, but in money.
     """
 
     n_generations: int
     validate_every: int
+    needs_start: bool
     max_queries: int
 
     def is_due(self, generation: int) -> bool:
         """Return whether the mean after so many generations is validated, whenever the search ends."""
-        return self.validate_every > 0 and generation % self.validate_every == 0
+        if self.validate_every == 0:
+            return self.needs_start and generation == 0
+        return generation % self.validate_every == 0
 
     @property
     def n_validations(self) -> int:
         """Validations in total."""
-        return _n_validations(self.n_generations, self.validate_every)
+        return _n_validations(self.n_generations, self.validate_every, self.needs_start)
 
 
 def make_plan(
@@ -44,6 +49,7 @@ def make_plan(
     max_cost: float | None,
     price: float | None,
     validate_every: int,
+    needs_start: bool = False,
 ) -> Plan:
     """Return the longest search that the budget allows.
 
@@ -57,6 +63,8 @@ def make_plan(
         Budget in money, and what a query costs.
     validate_every : int
         Generations between two validations, 0 for none.
+    needs_start : bool
+        Whether the start is validated in any case.
 
     Raises
     ------
@@ -76,22 +84,24 @@ def make_plan(
         raise ValueError("`max_queries`, or `max_cost` with `price_per_query`, must be given.")
     budget = min(limits)
     most = (budget - N_FINAL - N_TEST) // n_candidates
-    while most > 0 and n_queries(most, n_candidates, validate_every) > budget:
+    while most > 0 and n_queries(most, n_candidates, validate_every, needs_start) > budget:
         most -= 1
     if most < 1:
+        least = n_queries(1, n_candidates, validate_every, needs_start)
         raise ValueError(
             f"the budget must allow one generation, its validations, the final mean and the test: "
-            f"`max_queries` >= {n_queries(1, n_candidates, validate_every)}; got {budget}."
+            f"`max_queries` >= {least}; got {budget}."
         )
-    return Plan(most, validate_every, budget)
+    return Plan(most, validate_every, needs_start, budget)
 
 
-def n_queries(n_generations: int, n_candidates: int, validate_every: int) -> int:
+def n_queries(n_generations: int, n_candidates: int, validate_every: int, needs_start: bool = False) -> int:
     """Return what a search of so many generations costs, everything included."""
-    return n_generations * n_candidates + _n_validations(n_generations, validate_every) + N_FINAL + N_TEST
+    n_validations = _n_validations(n_generations, validate_every, needs_start)
+    return n_generations * n_candidates + n_validations + N_FINAL + N_TEST
 
 
-def _n_validations(n_generations: int, every: int) -> int:
+def _n_validations(n_generations: int, every: int, needs_start: bool) -> int:
     if every == 0:
-        return 0
+        return int(needs_start)
     return n_generations // every + 1 + (n_generations % every > 0)

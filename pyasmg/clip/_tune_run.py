@@ -21,8 +21,9 @@ from ..result import Result
 from ..store import RunStore, StoreError
 from ._questions import held_out, row_of
 from ._tune_baseline import Baseline
-from ._tune_methods import Search
+from ._tune_methods import Search, take_start
 from ._tune_plan import N_TEST, Plan
+from ._weighting import unit_free_level
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -160,9 +161,26 @@ class Tuning:
         with progress_bar(progress, self._plan.n_generations * opt.n_candidates) as show:
             try:
                 self._validate_if_due()
+                self._begin()
             except KeyboardInterrupt:
                 self._run._extra["interrupted"] = True
             return self._run.go(show)
+
+    def _begin(self) -> None:
+        """Give the search what the start scores, before its first generation; a snapshot keeps it."""
+        opt = self._run.opt
+        if self._plan.needs_start and opt.n_iterations == 0:
+            try:
+                self._take_start(opt)
+            except ValueError as error:
+                self.problems.append(f"weights follow the losses as they are: {error}")
+            if self._kept is not None:
+                self._kept.save(opt)
+
+    def _take_start(self, opt: Search) -> None:
+        start = self.validations.get(0)
+        if self._plan.needs_start and start is not None:
+            take_start(opt, start.losses, start.accuracies)
 
     def _after(self, opt: ASMG) -> Any:
         self._validate_if_due()
@@ -216,16 +234,20 @@ class Tuning:
     def _choose(self, select: str) -> tuple[int, FloatArray]:
         """Return the generation whose mean is the answer, and that mean.
 
-        "best": the one with the least average of the validation losses, each relative to the start's, so that
-        their units do not matter; "last", or if there is no validation: the last one.
+        "best": the one with the least average of the validation losses, each in the unit that the start's error rate
+        gives it (:func:`unit_free_level`): about the average error rate, with a loss's finer steps. "last", or if there
+        is no validation: the last one.
         """
         last = self._run.opt.n_iterations
         start = self.validations.get(0)
-        chosen = last
-        if select == "best" and start is not None:
+        if select == "last" or self._plan.validate_every == 0 or start is None:
+            return last, self._mean_after(last)
+        try:
+            unit = np.array(unit_free_level(start.losses, start.accuracies)["reference"])
+        except ValueError:  # no losses of a classifier
             unit = np.where(start.losses > 0, start.losses, 1.0)
-            ranks = {generation: float((s.losses / unit).mean()) for generation, s in self.validations.items()}
-            chosen = min(ranks, key=lambda generation: (ranks[generation], -generation))
+        ranks = {generation: float((scores.losses / unit).mean()) for generation, scores in self.validations.items()}
+        chosen = min(ranks, key=lambda generation: (ranks[generation], -generation))
         return chosen, self._mean_after(chosen)
 
     def _mean_after(self, generation: int) -> FloatArray:
@@ -233,6 +255,8 @@ class Tuning:
             return np.asarray(self._run.opt.mean, np.float64)
         if generation not in self._means:  # validated by an earlier session
             opt = self._make()
+            with contextlib.suppress(ValueError):
+                self._take_start(opt)
             if generation and self._kept is not None:
                 replay(self._kept, opt, generation)
             self._means[generation] = np.asarray(opt.mean, np.float64)

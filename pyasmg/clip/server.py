@@ -33,7 +33,7 @@ try:
 except ImportError as error:
     raise ImportError(f'pyasmg.clip.server needs {error.name}: pip install "pyasmg[clip]".') from None
 
-__all__ = ["create_app", "serve"]
+__all__ = ["check_place", "create_app", "serve"]
 
 _JSON_BYTES = 26  # of one number in JSON, with what separates it
 _HEAD_BYTES = 2**16  # of a request besides its numbers
@@ -292,8 +292,8 @@ def serve(
     ValueError
         The environment variable ``auth_env`` is not set.
     """
-    port = integer("port", port, 0, 65535)
-    app = create_app(task, api_key=None if auth_env is None else read_secret(auth_env), **options)
+    key = check_place(port, auth_env)
+    app = create_app(task, api_key=key, **options)
     quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
     server = uvicorn.Server(uvicorn.Config(app if wrap is None else wrap(app), **quiet))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -307,6 +307,12 @@ def serve(
         if stop_with_stdin:
             threading.Thread(target=_stop_with_stdin, args=(server,), daemon=True).start()
         server.run(sockets=[listener])
+
+
+def check_place(port: int, auth_env: str | None) -> str | None:
+    """Check the port and return the API key; raise ValueError where they make no sense."""
+    integer("port", port, 0, 65535)
+    return None if auth_env is None else read_secret(auth_env)
 
 
 def _stop_with_stdin(server: uvicorn.Server) -> None:

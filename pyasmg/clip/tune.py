@@ -15,7 +15,7 @@ from ..evaluation import Budget, Retry
 from ..store import RunStore
 from ._server_model import Task
 from ._sources import LocalSource, RemoteSource
-from ._tune_methods import SIGMA0, Search, make_search
+from ._tune_methods import SIGMA0, Search, make_search, needs_start
 from ._tune_plan import make_plan
 from ._tune_result import TuneResult
 from ._tune_run import Scores, Tuning
@@ -78,10 +78,12 @@ def tune(
         Budget in money: repeated questions cost again where they were or may have been evaluated. Either this
         pair or ``max_queries`` must be given.
     validate_every : int
-        Generations between two looks of the mean at the validation split, each a query; 0: never.
+        Generations between two looks of the mean at the validation split, each a query; 0: never, but for the start
+        where ``weighting`` is not given: the weights' units come from what it scores, see
+        :func:`pyasmg.clip._weighting.unit_free_level`.
     select : "best" or "last"
-        Which mean is the answer: the one with the least average validation loss (in units of the start's, so that the
-        start itself is the answer where nothing is better), or that after the last generation.
+        Which mean is the answer: the one with the least average validation loss, each in the unit that the start's
+        error rate gives it (the start itself, where nothing is better), or that after the last generation.
     test : bool
         Evaluate start and tuned prompt on the test split at the end: two queries, the only ones there.
     store, resume
@@ -126,7 +128,7 @@ def tune(
     projection = _projection(task, d, seed if projection_seed is None else projection_seed, send_v, projection_seed)
 
     def make(n_generations: int) -> Search:
-        options = {"sigma0": sigma0, "popsize": popsize, "seed": seed, "max_iterations": n_generations}
+        options: dict[str, Any] = {"sigma0": sigma0, "popsize": popsize, "seed": seed, "max_iterations": n_generations}
         return make_search(method, d, **options, **search_options)
 
     plan = make_plan(
@@ -135,6 +137,7 @@ def tune(
         max_cost=max_cost,
         price=price_per_query,
         validate_every=validate_every,
+        needs_start=needs_start(method, search_options),
     )
     extra = {
         "method": method,
@@ -145,6 +148,7 @@ def tune(
         "projection_seed": projection.seed,
         "validate_every": validate_every,
         "select": select,
+        "weighting_from_start": plan.needs_start,
     }
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(_source(task, projection, send_v))

@@ -82,6 +82,31 @@ def test_plans_spend_what_there_is():
             assert plan.n_validations == due
 
 
+def test_the_start_may_be_needed_without_validations():
+    plan = make_plan(n_candidates=10, max_queries=64, max_cost=None, price=None, validate_every=0, needs_start=True)
+    assert (plan.n_generations, plan.n_validations) == (6, 1)
+    assert [plan.is_due(g) for g in range(4)] == [True, False, False, False]
+    plan = make_plan(n_candidates=10, max_queries=63, max_cost=None, price=None, validate_every=0)
+    assert (plan.n_generations, plan.n_validations) == (6, 0)
+
+
+def test_the_usual_weights_do_not_depend_on_units():
+    class Scaled(Toy):
+        def losses(self, prompts, batch_id=-1):
+            return super().losses(prompts, batch_id) * [1.0, 32.0, 0.25]
+
+        def evaluate(self, prompts, split="test"):
+            losses, accuracies = super().evaluate(prompts, split)
+            return losses * [1.0, 32.0, 0.25], accuracies
+
+    for every in (10, 0):
+        plain, scaled = (tune(task, **{**SMALL, "validate_every": every}) for task in (Toy(), Scaled()))
+        np.testing.assert_allclose(scaled.run.x, plain.run.x, rtol=1e-5)
+        assert scaled.generation == plain.generation
+    raw = [tune(task, weighting="level", **SMALL).run.x for task in (Toy(), Scaled())]
+    assert np.abs(raw[0] - raw[1]).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("budget", "words"),
     [
@@ -142,7 +167,8 @@ def test_the_best_mean_on_the_validation_split_is_chosen():
     result = tune(Toy(), callback=lambda opt: means.update({opt.n_iterations: opt.mean}), **SMALL)
     toy, projection = Toy(), Projection(8, 2, 8, Toy.token_embedding_std, 1)
     means[0] = np.zeros(8)
-    unit = result.validations[0].losses
+    start = result.validations[0]
+    unit = start.losses / np.maximum(1 - start.accuracies, 0.01)
     for generation, scores in result.validations.items():
         prompt = toy.start + projection.apply(means[generation][None].astype(np.float32))
         np.testing.assert_array_equal(scores.losses, toy.evaluate(prompt, "validation")[0][0].astype(np.float32))
@@ -170,10 +196,10 @@ def test_the_start_is_the_answer_where_nothing_is_better():
 def test_without_validation_and_test():
     toy = Logged()
     result = tune(toy, test=False, **{**SMALL, "validate_every": 0})
-    assert result.queries["validation"] == result.queries["test"] == 0
+    assert (result.queries["validation"], result.queries["test"]) == (1, 0)  # the start, for the weights' units
     assert result.start is result.tuned is None
     assert result.generation == result.run.n_iterations
-    assert {about for about, _ in toy.asked} == {-1, *range(result.run.n_iterations)}
+    assert {about for about, _ in toy.asked} == {"validation", -1, *range(result.run.n_iterations)}
     assert "-" in [cell for column in result.table().columns for cell in column.cells]
 
 
@@ -188,6 +214,7 @@ def test_a_validation_that_fails_is_told_and_not_fatal():
     assert result.validations == {}
     assert result.generation == result.run.n_iterations
     assert "no validation after generation 0: RuntimeError: no such split" in result.problems
+    np.testing.assert_array_equal(result.run.x, tune(Toy(), weighting="level", **SMALL).run.x)
     assert result.tuned is not None
 
 
