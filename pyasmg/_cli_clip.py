@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 
 import typer
 
 from ._cli_input import OptionError, in_options, number_option, output_path, step, weighting
+from ._cli_minimize import signals
 from ._cli_output import complain
 
 DEFAULT_PROMPT = "pyasmg-prompt.safetensors"
@@ -209,27 +211,42 @@ def _tune(
             options[option] = step("--" + option.replace("_", "-"), text)
 
     def work() -> int:
-        from rich.console import Console
+        from .minimize import EvaluationError
 
-        tuner = importlib.import_module("pyasmg.clip.tune")
-        if local:
-            task = served.task()
-            result = tuner.tune(task, model_name=model, **options)
-        else:
-            client = importlib.import_module("pyasmg.clip.client")
-            limits = {"timeout": timeout, "attempts": attempts, "concurrency": concurrency, "auth_env": auth_env}
-            with client.RemoteTask(url, model=name, patience=PATIENCE, **limits) as remote:
-                result = tuner.tune(remote, model_name=name, **options)
-        result.save(path)
-        console = Console(width=None if sys.stdout.isatty() else 120)
-        console.print(result.table())
-        console.print(result.summary(), highlight=False)
-        console.print(f"written: {path}", highlight=False)
+        tuner = importlib.import_module("pyasmg.clip._tune")
+        failure = ""
+        with signals() as received:
+            try:
+                if local:
+                    result = tuner.tune(served.task(), model_name=model, **options)
+                else:
+                    client = importlib.import_module("pyasmg.clip.client")
+                    limits = {"timeout": timeout, "attempts": attempts, "concurrency": concurrency}
+                    with client.RemoteTask(url, model=name, auth_env=auth_env, patience=PATIENCE, **limits) as remote:
+                        result = tuner.tune(remote, model_name=name, **options)
+            except EvaluationError as error:
+                result, failure = cast(Any, error).tuned, str(error)
+        _show(result, path)
+        if failure:
+            complain(failure)
+            return 1
         if "interrupted" in result.run.stop:
-            return 130
+            return 128 + (received[0] if received else signal.SIGINT)
         return 0 if result.run.success else 1
 
     return _careful(work)
+
+
+def _show(result: Any, path: Path) -> None:
+    """Write the prompt, print the table."""
+    from rich.console import Console
+
+    result.save(path)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    if result.tuned is not None:
+        console.print(result.table())
+    console.print(result.summary(), highlight=False)
+    console.print(f"written: {path}", highlight=False)
 
 
 @app.command("demo")
@@ -290,13 +307,11 @@ class _Served(NamedTuple):
 
 def _careful(work: Callable[[], int | None]) -> int:
     """Do it, and put what goes wrong into one line."""
-    from .minimize import EvaluationError
-
     try:
         return work() or 0
     except (ValueError, TypeError) as error:
         raise in_options(error) from error
-    except (EvaluationError, OSError) as error:
+    except OSError as error:
         complain(str(error))
         return 1
     except RuntimeError as error:

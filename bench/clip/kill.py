@@ -29,8 +29,8 @@ one_thread()
 
 from bench.clip.faulty_server import KINDS  # noqa: E402
 from pyasmg.clip._questions import FINAL, held_out, images  # noqa: E402
+from pyasmg.clip._tune import tune  # noqa: E402
 from pyasmg.clip.client import RemoteTask  # noqa: E402
-from pyasmg.clip.tune import tune  # noqa: E402
 from pyasmg.store import RunReader, StoreError  # noqa: E402
 
 TINY = "pyasmg.clip:tiny"

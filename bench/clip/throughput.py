@@ -19,8 +19,8 @@ one_thread()
 from bench.clip.faulty_server import load_task  # noqa: E402
 from bench.clip.fuzz import KEY, VARIABLE, serving  # noqa: E402
 from pyasmg.clip import Projection  # noqa: E402
+from pyasmg.clip._tune import tune  # noqa: E402
 from pyasmg.clip.client import RemoteTask  # noqa: E402
-from pyasmg.clip.tune import tune  # noqa: E402
 
 LEAST = 0.9  # of the direct calls
 

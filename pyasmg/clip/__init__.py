@@ -6,6 +6,8 @@ The model stays behind a server that answers forward queries; what is tuned is v
 - :class:`PromptEncoder`: text features from prompt embeddings, for an open_clip model.
 - :class:`Projection`: A, and p0 + A v.
 - :func:`tiny`: the task that comes with pyasmg, a tiny CLIP on handwritten digits in four domains.
+- :func:`tune`: searches for v by ASMG, CMA-ES or an evolution strategy, within a budget, kept in a store.
+- :class:`RemoteTask`: the task behind a server; ``pyasmg.clip.server`` has that server (``create_app``, ``serve``).
 - :func:`load`: an open_clip model by name or from a checkpoint; :func:`from_folders`: a task from image folders.
 
 Needs the extra ``clip``; nothing heavy is imported before the first call that needs it.
@@ -35,10 +37,14 @@ _HOMES = {
     "Projection": "projection",
     "PromptEncoder": "prompt",
     "PromptTask": "task",
+    "RemoteError": "client",
+    "RemoteTask": "client",
+    "TuneResult": "_tune",
     "UnsupportedTowerError": "prompt",
     "from_folders": "folders",
     "load": "models",
     "tiny": "_tiny",
+    "tune": "_tune",
 }
 
 __all__ = [
@@ -47,10 +53,14 @@ __all__ = [
     "Projection",
     "PromptEncoder",
     "PromptTask",
+    "RemoteError",
+    "RemoteTask",
+    "TuneResult",
     "UnsupportedTowerError",
     "from_folders",
     "load",
     "tiny",
+    "tune",
 ]
 
 

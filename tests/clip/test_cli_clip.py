@@ -9,8 +9,8 @@ from safetensors import safe_open
 
 import pyasmg.clip
 from pyasmg.cli import main
+from pyasmg.clip._tune import tune
 from pyasmg.clip.server import create_app, serve
-from pyasmg.clip.tune import tune
 from tests.clip.toy import Logged, Toy, serving
 
 SMALL = ["--dimension", "6", "--popsize", "6", "--max-queries", "80", "--validate-every", "5", "--seed", "2"]
@@ -102,6 +102,21 @@ def test_ctrl_c_leaves_what_there_is(monkeypatch, tmp_path):
     monkeypatch.setattr(pyasmg.clip, "tiny", lambda *a, **k: Stopped(), raising=False)
     assert main(["clip", "tune", "--local", *SMALL]) == 130
     assert (tmp_path / "pyasmg-prompt.safetensors").exists()
+
+
+def test_a_run_that_fails_leaves_what_there_is(monkeypatch, tmp_path, capsys):
+    class Broken(Toy):
+        def losses(self, prompts, batch_id=-1):
+            if batch_id == 4:
+                raise RuntimeError("out of memory")
+            return super().losses(prompts, batch_id)
+
+    monkeypatch.setattr(pyasmg.clip, "tiny", lambda *a, **k: Broken(), raising=False)
+    assert main(["clip", "tune", "--local", *SMALL]) == 1
+    v, metadata = file_of(tmp_path / "pyasmg-prompt.safetensors")
+    assert v.any()
+    assert "out of memory" in metadata["message"]
+    assert "out of memory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from safetensors import safe_open
 
 from pyasmg import EvaluationError
 from pyasmg.clip import Projection
+from pyasmg.clip._tune import tune
 from pyasmg.clip._tune_methods import METHODS
 from pyasmg.clip._tune_plan import make_plan, n_queries
 from pyasmg.clip.client import RemoteTask
 from pyasmg.clip.server import create_app
-from pyasmg.clip.tune import tune
 from pyasmg.evaluation import Retry
 from tests.clip.toy import Logged, Toy, serving
 
@@ -223,8 +223,10 @@ def test_a_task_that_fails_ends_the_run_in_words():
         def losses(self, prompts, batch_id=-1):
             raise RuntimeError("out of memory")
 
-    with pytest.raises(EvaluationError, match="out of memory"):
+    with pytest.raises(EvaluationError, match="out of memory") as caught:
         tune(Broken(), **SMALL)
+    assert caught.value.tuned.run.n_iterations == 0
+    assert caught.value.tuned.tuned is None
 
 
 # ------------------------------------------------------------------------------------------- what comes back

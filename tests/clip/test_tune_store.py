@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pyasmg import StoreError
+from pyasmg.clip._tune import tune
 from pyasmg.clip._tune_methods import METHODS
-from pyasmg.clip.tune import tune
 from pyasmg.store import RunReader
 from tests.clip.toy import Logged
 

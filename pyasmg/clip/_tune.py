@@ -12,13 +12,15 @@ import numpy as np
 
 from .._validate import number
 from ..evaluation import Budget, Retry
+from ..minimize import EvaluationError
 from ..store import RunStore
+from ._client_protocol import as_sent
 from ._server_model import Task
 from ._sources import LocalSource, RemoteSource
 from ._tune_methods import SIGMA0, Search, make_search, needs_start
 from ._tune_plan import make_plan
 from ._tune_result import TuneResult
-from ._tune_run import Scores, Tuning
+from ._tune_run import End, Scores, Tuning
 from .client import RemoteTask
 from .projection import Projection
 
@@ -114,7 +116,7 @@ def tune(
     Raises
     ------
     EvaluationError
-        Too many questions of a generation failed.
+        Too many questions of a generation failed. Its attribute ``tuned`` is the TuneResult of the last good state.
     StoreError
         The store cannot be used, or holds another run.
     ValueError, TypeError
@@ -150,6 +152,18 @@ def tune(
         "select": select,
         "weighting_from_start": plan.needs_start,
     }
+    settings = {
+        **extra,
+        "d": d,
+        "popsize": popsize,
+        "sigma0": sigma0,
+        "seed": seed,
+        "token_embedding_std": task.token_embedding_std,
+        "max_queries": plan.max_queries,
+        "price_per_query": price_per_query,
+        "max_cost": max_cost,
+        **{name: repr(value) for name, value in search_options.items()},
+    }
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(_source(task, projection, send_v))
         kept = None if store is None else stack.enter_context(RunStore(store, resume=resume))
@@ -165,45 +179,53 @@ def tune(
             min_success=min_success,
             callback=callback,
         )
-        run, generation, v, start, tuned = tuning.finish(tuning.search(progress), select, test)
-        tuning.leave(run.message)
+        try:
+            end = tuning.finish(tuning.search(progress), select, test)
+        except EvaluationError as error:
+            end = tuning.finish(error.result, "last", False)
+            error.tuned = _result(task, projection, source, tuning, end, settings)  # type: ignore[attr-defined]
+            raise
+        tuning.leave(end.run.message)
+        return _result(task, projection, source, tuning, end, settings)
+
+
+def _result(
+    task: Task | RemoteTask,
+    projection: Projection,
+    source: LocalSource | RemoteSource,
+    tuning: Tuning,
+    end: End,
+    settings: dict[str, Any],
+) -> TuneResult:
+    """Put together what comes back."""
     counters = dataclasses.asdict(source.counters)
     if isinstance(source, RemoteSource):
         counters["refused"] = source.refused
-    run = dataclasses.replace(run, cost=tuning.cost, counters=counters)
-    offset = projection.apply(v[None].astype(np.float32))[0]
+    offset = projection.apply(as_sent(end.v[None]))[0]
     known = not isinstance(task, RemoteTask)
+    n_evaluations = tuning.opt.n_evaluations
     queries = {
-        "search": tuning.opt.n_evaluations,
-        "final": int(run.n_evaluations > tuning.opt.n_evaluations),
+        "search": n_evaluations,
+        "final": int(end.run.n_evaluations > n_evaluations),
         "validation": len(tuning.validations),
-        "test": (start is not None) + (tuned is not None),
+        "test": (end.start is not None) + (end.tuned is not None),
+    }
+    where = {
+        "objective": source.name,
+        "origin": "prompt" if known else "offset from the server's start",
     }
     return TuneResult(
-        v=v,
+        v=end.v,
         offset=offset,
         prompt=np.asarray(task.start, np.float32) + offset if known else None,
         task_names=tuple(task.task_names),
-        start=start,
-        tuned=tuned,
+        start=end.start,
+        tuned=end.tuned,
         validations=dict(sorted(tuning.validations.items())),
-        generation=generation,
+        generation=end.generation,
         queries={**queries, "total": sum(queries.values())},
-        run=run,
-        settings={
-            **extra,
-            "d": d,
-            "popsize": popsize,
-            "sigma0": sigma0,
-            "seed": seed,
-            "token_embedding_std": task.token_embedding_std,
-            "max_queries": plan.max_queries,
-            "price_per_query": price_per_query,
-            "max_cost": max_cost,
-            "objective": source.name,
-            "origin": "prompt" if known else "offset from the server's start",
-            **{name: repr(value) for name, value in search_options.items()},
-        },
+        run=dataclasses.replace(end.run, cost=tuning.cost, counters=counters),
+        settings={**settings, **where},
         problems=tuning.problems,
     )
 
