@@ -39,6 +39,7 @@ def arguments() -> argparse.Namespace:
     add("--popsize", type=int, default=20)
     add("--generations", type=int, default=200)
     add("--jobs", type=int, default=1, help="processes")
+    add("--part", default="0/1", metavar="I/N", help="only every N-th run from the I-th on, and no tables if N > 1")
     add("--runs", type=Path, default=RESULTS / "clip_runs.csv", help="where runs are kept")
     add("--name", default="clip", help="tables are bench/results/NAME.csv and NAME_*.csv")
     add("--layout", choices=["tiny", "office-31", "office-home", "folders"], default="tiny")
@@ -67,7 +68,11 @@ def main() -> None:
     plain = [cell(*key) for key in itertools.product(args.methods, args.dimensions, ["none"], seeds)]
     at = [args.stress_dimension]
     stressed = [cell(*key) for key in itertools.product(args.methods, at, ["none", *args.stresses], seeds)]
-    outcomes = compute(make_task, plain + (stressed if args.stresses else []), args.runs, args.jobs)
+    wanted = list(dict.fromkeys(plain + (stressed if args.stresses else [])))
+    part, parts = map(int, args.part.split("/"))
+    outcomes = compute(make_task, wanted[part::parts], args.runs, args.jobs)
+    if parts > 1:
+        return
     task = make_task()
     tables = [main_table(args.name, outcomes, task, args.methods, args.dimensions)]
     if args.stresses:

@@ -78,6 +78,7 @@ def _run(cell: Cell) -> Outcome:
     return run(_task, METHODS[cell.method], cell.d, cell.seed, cell.stress, setting)
 
 
+_INTEGERS = frozenset({"d", "seed", "popsize", "generations"})
 _OUTCOME = ("losses", "accuracies", "n_queries", "seconds")
 
 
@@ -90,8 +91,7 @@ def read(path: Path) -> dict[Cell, Outcome]:
         for row in csv.DictReader(file):
             if None in row.values() or None in row:
                 continue
-            kinds = Cell.__annotations__
-            cell = Cell(**{name: int(row[name]) if kinds[name] == "int" else row[name] for name in Cell._fields})
+            cell = Cell(**{name: int(row[name]) if name in _INTEGERS else row[name] for name in Cell._fields})
             losses, accuracies = (tuple(map(float, row[name].split())) for name in ("losses", "accuracies"))
             known[cell] = Outcome(losses, accuracies, int(row["n_queries"]), float(row["seconds"]))
     return known

@@ -36,7 +36,7 @@ def zero_shot(task: PromptTask, split: str = "test", prompt: npt.NDArray[np.floa
     """Return what the start scores, or another prompt that no query found."""
     start = time.perf_counter()
     losses, accuracies = task.evaluate((task.start if prompt is None else prompt)[None], split)
-    return Outcome(tuple(losses[0]), tuple(100 * accuracies[0]), 0, time.perf_counter() - start)
+    return Outcome(tuple(losses[0].tolist()), tuple((100 * accuracies[0]).tolist()), 0, time.perf_counter() - start)
 
 
 def run(
@@ -69,4 +69,6 @@ def run(
         search.tell(V, F)
     prompt = projection.apply(np.asarray(search.mean, dtype=np.float64)[None], task.start)
     losses, accuracies = task.evaluate(prompt, split)
-    return Outcome(tuple(losses[0]), tuple(100 * accuracies[0]), n_queries, time.perf_counter() - begin)
+    return Outcome(
+        tuple(losses[0].tolist()), tuple((100 * accuracies[0]).tolist()), n_queries, time.perf_counter() - begin
+    )

@@ -97,7 +97,7 @@ class Projection:
         p0 = np.zeros(shape) if start is None else np.asarray(real_array("start", start, f"of shape {shape}"), float)
         if p0.shape != shape:
             raise ValueError(f"`start` must have shape {shape}; got {p0.shape}.")
-        finite = np.isfinite(rows).all(axis=1)
+        finite = np.asarray(np.isfinite(rows).all(axis=1))
         rows = np.where(finite[:, None], rows, 0.0)
         _, exponent = np.frexp(np.abs(rows).max(axis=1, initial=0.0))  # |v| <= 2^exponent
         bits = 53 - _MATRIX_WIDTH - math.ceil(math.log2(self.d))

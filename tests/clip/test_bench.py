@@ -5,12 +5,15 @@ import pytest
 
 import pyasmg
 from bench.clip import cells, tables
+from bench.clip.__main__ import main as command
 from bench.clip.methods import METHODS, Start, Summed, asmg
 from bench.clip.run import Outcome, Setting, run, zero_shot
 from bench.clip.stress import Objectives
 from bench.clip.white_box import white_box
 
+from .models_on_disk import saved_model
 from .small import task
+from .test_folders import fabricate
 
 QUICK = Setting(popsize=6, generations=3)
 
@@ -121,3 +124,30 @@ def test_tables():
 def test_the_ceiling_is_lower_than_the_start(small):
     prompt = white_box(small, n_steps=20)
     assert small.losses(prompt[None])[0].sum() < small.losses(small.start[None])[0].sum()
+
+
+def test_the_command_on_image_folders(tmp_path, monkeypatch, capsys):
+    root, model = fabricate(tmp_path / "images", "office-31", n=5), tmp_path / "model"
+    model.mkdir()
+    saved_model(model)
+    monkeypatch.setattr("bench.common.RESULTS", tmp_path / "results")
+    options = f"--layout office-31 --root {root} --model {model} --dimensions 4 --stress-dimension 4 --seeds 2"
+    options += f" --popsize 4 --generations 2 --runs {tmp_path / 'runs.csv'} --stresses units --methods"
+    methods = ["ASMG, level", "ASMG-EW"]
+    monkeypatch.setattr("sys.argv", ["bench.clip", *options.split(), *methods, "--part", "1/2"])
+    command()
+    assert len(cells.read(tmp_path / "runs.csv")) == 4
+    assert not (tmp_path / "results").exists()
+    monkeypatch.setattr("sys.argv", ["bench.clip", *options.split(), *methods])
+    command()
+    assert len(cells.read(tmp_path / "runs.csv")) == 8
+    printed = capsys.readouterr().out
+    assert "4 of 8 runs are in" in printed
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {
+        "clip.csv",
+        "clip_stress.csv",
+        "clip_paired.csv",
+    }
+    rows = (tmp_path / "results" / "clip.csv").read_text().splitlines()
+    first = [row.split(",")[0] for row in rows[3:]]
+    assert first == ["zero-shot", "white box (gradients)", '"ASMG', "ASMG-EW"]
