@@ -1,5 +1,6 @@
 """``pyasmg clip serve`` and ``tune``: options, what is printed and written, exit status."""
 
+import csv
 import json
 
 import numpy as np
@@ -90,6 +91,16 @@ def test_a_store_is_gone_on_with(toys, capfd):
     assert "other settings" in capfd.readouterr().err
     assert main(["show", "run.db"]) == 0
     assert "evaluations" in capfd.readouterr().out
+    assert main(["export", "run.db", "--csv", "run.csv"]) == 0
+    with open("run.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    held_out = [row for row in rows if int(row["candidate"]) < -1]
+    assert held_out
+    for row in rows:
+        assert None not in row
+        assert row["status"] == "ok"
+        assert (row["f6"] != "") == (row in held_out)  # accuracies behind the losses
+        assert row["attempts"] == "1"
 
 
 def test_ctrl_c_leaves_what_there_is(monkeypatch, tmp_path):

@@ -55,8 +55,14 @@ def check_same(result, expected):
         np.testing.assert_array_equal(result.run.history[name], column)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("at", [0, 1, 3, 7, 9, -3, -2, -1])
+# In which call: a validation, the middle of a generation, the final mean, the test.
+@pytest.mark.parametrize(
+    ("method", "at"),
+    [
+        *[("asmg", at) for at in (0, 1, 3, 7, 9, -3, -2, -1)],
+        *[(m, at) for m in METHODS if m != "asmg" for at in (1, 9, -2)],
+    ],
+)
 def test_interrupted_anywhere(tmp_path, method, at):
     expected, everything = whole(method=method)
     n_calls = sum(about == "test" for about, _ in everything) // 2 + expected.queries["validation"] + 1
