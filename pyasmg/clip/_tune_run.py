@@ -135,13 +135,6 @@ class Tuning:
             replay(kept, opt)
         else:
             opt = restore(kept, opt)
-            opt._set_limits(None, self._plan.n_generations)
-        tested = kept.generations_of(TEST[1])
-        if tested and tested[-1] < self._plan.n_generations and not opt.stop():
-            raise StoreError(
-                f"{str(kept.path)!r} holds a run that has ended with its test: a larger budget would touch the test "
-                "split a second time. Start a run with another store."
-            )
         self._budget.resume(**kept.spent())
         for generation in kept.generations_of(VALIDATION):
             scores = Scores.of(kept.records(generation)[VALIDATION])
@@ -152,12 +145,23 @@ class Tuning:
     # ---------------------------------------------------------------- the search
 
     def search(self, progress: bool | None) -> Result:
-        """Search to the end of the budget; the money for the test is kept back."""
-        if self._kept is not None:
-            self._kept.begin_session(self._settings)
+        """Search to the end of the budget; the money for the test is kept back.
+
+        Raises
+        ------
+        StoreError
+            The run has ended with its test, and the budget would now let it go on.
+        """
+        opt, kept = self._run.opt, self._kept
         if self._money is not None:
             self._budget.max_cost = max(0.0, self._money - N_TEST * self._budget.price)
-        opt = self._run.opt
+        if kept is not None:
+            if kept.generations_of(TEST[1]) and not opt.stop() and not self._run._afford():
+                raise StoreError(
+                    f"{str(kept.path)!r} holds a run that has ended with its test: a larger budget would touch the "
+                    "test split a second time. Start a run with another store."
+                )
+            kept.begin_session(self._settings)
         with progress_bar(progress, self._plan.n_generations * opt.n_candidates) as show:
             try:
                 self._validate_if_due()

@@ -6,6 +6,7 @@ import pytest
 from pyasmg import StoreError
 from pyasmg.clip._tune import tune
 from pyasmg.clip._tune_methods import METHODS
+from pyasmg.evaluation import Retry
 from pyasmg.store import RunReader
 from tests.clip.toy import Logged
 
@@ -124,6 +125,26 @@ def test_the_test_split_is_touched_once(tmp_path):
     with pytest.raises(StoreError, match="a second time"):
         tune(toy, **{**options, "max_queries": 100})
     assert toy.asked == []
+
+
+def test_a_run_that_money_has_ended_stays_ended(tmp_path):
+    class Flaky(Logged):
+        def losses(self, prompts, batch_id=-1):
+            losses = super().losses(prompts, batch_id)
+            if len(self.asked) % 4 == 0:
+                losses[0] = np.nan
+            return losses
+
+    options = {**SMALL, "store": tmp_path / "run.db", "price_per_query": 1.0, "max_cost": 60.0, "max_queries": None}
+    options["retry"] = Retry(20, backoff=0.0)
+    first = tune(Flaky(**PARTS), **options)
+    assert "max_cost" in first.run.stop
+    assert first.tuned is not None
+    toy = Logged(**PARTS)
+    check_same(tune(toy, **options), first)
+    assert toy.asked == []
+    with pytest.raises(StoreError, match="a second time"):
+        tune(toy, **{**options, "max_cost": 100.0})
 
 
 @pytest.mark.parametrize(
