@@ -22,7 +22,7 @@ from ..store import RunStore, StoreError
 from ._questions import held_out, row_of
 from ._tune_baseline import Baseline
 from ._tune_methods import Search, take_start
-from ._tune_plan import N_TEST, Plan
+from ._tune_plan import N_FINAL, N_TEST, Plan
 from ._weighting import unit_free_level
 
 FloatArray = npt.NDArray[np.float64]
@@ -153,8 +153,7 @@ class Tuning:
             The run has ended with its test, and the budget would now let it go on.
         """
         opt, kept = self._run.opt, self._kept
-        if self._money is not None:
-            self._budget.max_cost = max(0.0, self._money - N_TEST * self._budget.price)
+        self._keep_back(N_TEST)
         if kept is not None:
             if kept.generations_of(TEST[1]) and not opt.stop() and not self._run._afford():
                 raise StoreError(
@@ -205,7 +204,13 @@ class Tuning:
             self.validations[generation] = scores
         else:
             reason = record.error if record is not None and record.error else "the budget is spent"
-            self.problems.append(f"no validation after generation {generation}: {reason}")
+            problem = f"no validation after generation {generation}: {reason}"
+            self.problems += [problem] if problem not in self.problems else []
+
+    def _keep_back(self, n_queries: int) -> None:
+        """Keep the price of so many queries out of what may be spent now."""
+        if self._money is not None:
+            self._budget.max_cost = max(0.0, self._money - n_queries * self._budget.price)
 
     def _ask(self, generation: int, rows: Mapping[int, FloatArray]) -> Mapping[int, Record]:
         """Evaluate rows on a whole split; what the store knows is not asked again, what failed before is."""
@@ -221,9 +226,10 @@ class Tuning:
     def finish(self, run: Result, select: str, test: bool) -> End:
         """Validate the last mean, choose one, and test it: once, at the end; nothing of it after Ctrl-C."""
         start = tuned = None
-        if run.success:
+        if run.stop and not run.stop.keys() & {"interrupted", "nonfinite"}:
             try:
                 if self._plan.validate_every:
+                    self._keep_back(N_TEST - N_FINAL)  # a driver keeps the final mean's price back, which is paid
                     self._validate(self._run.opt.n_iterations)
                 generation, v = self._choose(select)
                 if test:
@@ -268,7 +274,7 @@ class Tuning:
 
     def _test(self, tuned: FloatArray) -> tuple[Scores | None, Scores | None]:
         """Evaluate start and tuned prompt on the test split: once, at the end."""
-        self._budget.max_cost = self._money
+        self._keep_back(-N_FINAL)
         rows = dict(zip(TEST, (np.zeros_like(tuned), tuned), strict=True))
         records = self._ask(self._run.opt.n_iterations, rows)
         self.problems += [

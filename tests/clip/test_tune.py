@@ -141,6 +141,23 @@ def test_money():
     assert result.run.cost == pytest.approx(0.01 * result.queries["total"], rel=1e-12)
 
 
+@pytest.mark.parametrize("max_cost", [20, 21, 26, 33, 44])
+@pytest.mark.parametrize("period", [3, 4])
+def test_no_budget_is_overrun_and_every_run_is_tested(max_cost, period):
+    class Flaky(Logged):
+        def losses(self, prompts, batch_id=-1):
+            losses = super().losses(prompts, batch_id)
+            if len(self.asked) % period == 0:
+                losses[0] = np.nan
+            return losses
+
+    toy = Flaky(max_batch=2)
+    options = {**SMALL, "popsize": 4, "validate_every": 2, "max_queries": None}
+    result = tune(toy, price_per_query=1.0, max_cost=max_cost, retry=Retry(20, backoff=0.0), **options)
+    assert len(toy.asked) == result.run.cost <= max_cost
+    assert result.tuned is not None
+
+
 def test_money_pays_for_repeated_questions_too():
     class Flaky(Logged):
         def losses(self, prompts, batch_id=-1):

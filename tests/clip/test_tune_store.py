@@ -135,7 +135,7 @@ def test_a_run_that_money_has_ended_stays_ended(tmp_path):
                 losses[0] = np.nan
             return losses
 
-    options = {**SMALL, "store": tmp_path / "run.db", "price_per_query": 1.0, "max_cost": 60.0, "max_queries": None}
+    options = {**SMALL, "store": tmp_path / "run.db", "price_per_query": 1.0, "max_cost": 50.0, "max_queries": None}
     options["retry"] = Retry(20, backoff=0.0)
     first = tune(Flaky(**PARTS), **options)
     assert "max_cost" in first.run.stop
