@@ -155,21 +155,22 @@ class RemoteTask:
 
 
 def _get(url: str, login: tuple[str, str] | None, auth_env: str | None, timeout: float, patience: float) -> bytes:
-    """Return the body of a GET, or raise RemoteError; wait for a server that cannot be reached yet."""
+    """Return the body of a GET, or raise RemoteError; wait for a server that is not there yet, or not again."""
     httpx = import_httpx()
     headers = {} if auth_env is None else {"Authorization": f"Bearer {read_secret(auth_env)}"}
     shown, end = public_url(url), time.monotonic() + patience
     while True:
         try:
             reply = httpx.get(url, headers=headers, auth=login, timeout=timeout, follow_redirects=False)
-            break
-        except httpx.ConnectError as error:
-            if time.monotonic() >= end:
-                raise RemoteError(f"cannot reach {shown}: {one_line(str(error), 200)}") from None
-            time.sleep(_PAUSE)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise RemoteError(f"cannot ask {shown}: {type(error).__name__}: {one_line(str(error), 200)}") from None
-    if reply.status_code != 200:
-        raise RemoteError(f"{shown} answers with HTTP {reply.status_code}: {quoted(reply.content)}")
-    content: bytes = reply.content
-    return content
+            passing = isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+            problem = f"cannot reach {shown}: {type(error).__name__}: {one_line(str(error), 200)}"
+        else:
+            if reply.status_code == 200:
+                content: bytes = reply.content
+                return content
+            passing = reply.status_code in (429, 502, 503, 504)
+            problem = f"{shown} answers with HTTP {reply.status_code}: {quoted(reply.content)}"
+        if not passing or time.monotonic() >= end:
+            raise RemoteError(problem)
+        time.sleep(_PAUSE)

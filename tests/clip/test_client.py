@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import threading
 
 import numpy as np
 import pytest
@@ -83,6 +85,32 @@ def test_wrong_splits(remote):
 def test_no_server():
     with pytest.raises(RemoteError, match=r"cannot reach http://127\.0\.0\.1:9/"):
         RemoteTask("http://127.0.0.1:9", timeout=2.0)
+
+
+def test_a_server_that_is_starting():
+    """The first connections are closed without an answer, or told to come again."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def stumble():
+            for answer in (b"", b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", b"junk"):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(answer)
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                body = metadata()
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+                connection.sendall(head + body)
+
+        thread = threading.Thread(target=stumble)
+        thread.start()
+        with RemoteTask(f"http://127.0.0.1:{listener.getsockname()[1]}", patience=20.0) as remote:
+            assert remote.task_names == ("a", "b")
+        thread.join()
 
 
 def test_keys(monkeypatch):
