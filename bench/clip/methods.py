@@ -114,6 +114,8 @@ METHODS: dict[str, Method] = {
     "MMES": summed("MMES"),
     "CMA-ES": summed("CmaFull"),
     "CMA-ES, scaled sum": summed("CmaFull", scaled=True),
+    "CMA-ES, diagonal": summed("CmaDiagonal"),  # where the full matrix is too slow
+    "CMA-ES, diagonal, scaled sum": summed("CmaDiagonal", scaled=True),
     "ASMG-EW, thesis": asmg(weighting="equal", **THESIS),
     "ASMG, thesis": asmg(weighting="pareto", **THESIS),
     "ASMG-EW": asmg(weighting="equal", **STEPS),
