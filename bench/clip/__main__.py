@@ -19,7 +19,7 @@ from bench.common import RESULTS  # noqa: E402
 
 from .cells import Cell, MakeTask, compute  # noqa: E402
 from .methods import METHODS, TUNER  # noqa: E402
-from .stress import STRESSES  # noqa: E402
+from .stress import STRESSES, USUAL  # noqa: E402
 from .tables import differences, main_table, stress_table  # noqa: E402
 from .tasks import folder_task, tiny_task  # noqa: E402
 
@@ -32,7 +32,7 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--dimensions", type=int, nargs="+", default=DIMENSIONS, help="d, one or more")
     add("--stress-dimension", type=int, default=STRESS_DIMENSION, help="d of the stress columns")
-    add("--stresses", nargs="*", choices=[s for s in STRESSES if s != "none"], default=list(STRESSES)[1:])
+    add("--stresses", nargs="*", choices=[s for s in STRESSES if s != "none"], default=USUAL)
     add("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), metavar="METHOD", help=", ".join(METHODS))
     add("--seeds", type=int, default=6, help="how many")
     add("--first-seed", type=int, default=FIRST_SEED, help="settings were chosen on seeds below the default")

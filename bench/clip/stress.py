@@ -11,10 +11,14 @@ FloatArray = npt.NDArray[np.float64]
 
 STRESSES = {
     "none": "",
-    "units": "the first task's loss is multiplied by 20",
-    "duplicates": "the first task stands there five times",
+    "units": "the last task's loss is multiplied by 20",
+    "duplicates": "the last task stands there five times",
     "failures": "10 % of the queries fail",
+    "units first": "the first task's loss is multiplied by 20",
+    "duplicates first": "the first task stands there five times",
 }
+#: The first task of the tiny CLIP is what it has learnt by heart: 20 times nothing is no stress for a raw sum.
+USUAL = ("units", "duplicates", "failures")
 UNITS, COPIES, FAILURES = 20.0, 5, 0.1
 
 
@@ -36,14 +40,16 @@ class Objectives:
             raise ValueError(f"`stress` must be one of {tuple(STRESSES)}; got {stress!r}.")
         m = len(task.task_names)
         self.task, self.stress = task, stress
-        self.columns = np.array([0] * COPIES + list(range(1, m)) if stress == "duplicates" else range(m))
+        self.stressed = 0 if stress.endswith("first") else m - 1
+        copies = [self.stressed] * (COPIES - 1) if stress.startswith("duplicates") else []
+        self.columns = np.array([*range(m), *copies])
         self._rng = np.random.default_rng((seed, 20_000))
 
     def seen(self, values: FloatArray, *, units: bool = False) -> FloatArray:
         """Return what the search sees of losses or accuracies (N, m); losses have units."""
         values = values[:, self.columns]
-        if units and self.stress == "units":
-            values[:, 0] *= UNITS
+        if units and self.stress.startswith("units"):
+            values[:, self.stressed] *= UNITS
         return values
 
     def losses(self, prompts: npt.NDArray[np.float32], batch_id: int) -> FloatArray:

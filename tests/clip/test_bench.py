@@ -39,10 +39,9 @@ def test_units_do_not_reach_scaled_methods(small):
 def test_stresses(small):
     prompts = np.stack([small.start] * 200)[:64]
     plain = Objectives(small, "none", 0).losses(prompts, 1)
-    units = Objectives(small, "units", 0).losses(prompts, 1)
-    assert np.array_equal(units, plain * [20.0, 1.0])
-    copies = Objectives(small, "duplicates", 0).losses(prompts, 1)
-    assert np.array_equal(copies, plain[:, [0, 0, 0, 0, 0, 1]])
+    for name, units, columns in (("", [1.0, 20.0], [0, 1, 1, 1, 1, 1]), (" first", [20.0, 1.0], [0, 1, 0, 0, 0, 0])):
+        assert np.array_equal(Objectives(small, f"units{name}", 0).losses(prompts, 1), plain * units)
+        assert np.array_equal(Objectives(small, f"duplicates{name}", 0).losses(prompts, 1), plain[:, columns])
     failing = Objectives(small, "failures", 0)
     failed = np.isnan(np.concatenate([failing.losses(prompts, i) for i in range(20)]))
     assert np.array_equal(failed.all(axis=1), failed.any(axis=1))
