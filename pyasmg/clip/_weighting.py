@@ -22,7 +22,7 @@ def unit_free_level(losses: npt.ArrayLike, accuracies: npt.ArrayLike) -> dict[st
         reference_i = loss_i(start) / error_i(start)
 
     so that its level is the error rate at first, and goes down as the loss does. Multiplying a task's loss by any
-    constant changes nothing.
+    constant changes nothing. Nor does a task that stands there several times: its copies share one weight.
 
     Parameters
     ----------
@@ -42,4 +42,4 @@ def unit_free_level(losses: npt.ArrayLike, accuracies: npt.ArrayLike) -> dict[st
     if not ((accuracy >= 0) & (accuracy <= 1)).all():
         raise ValueError("`accuracies` must lie in [0, 1].")
     reference = loss / np.maximum(1.0 - accuracy, _LEAST_ERROR)
-    return {"name": "level", "reference": [float(value) for value in reference]}
+    return {"name": "level", "reference": [float(value) for value in reference], "distinct": True}
