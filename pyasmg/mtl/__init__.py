@@ -35,6 +35,9 @@ from .imtl_l import IMTLL
 from .mgda import MGDA
 from .moco import MoCo
 from .nash_mtl import NashMTL
+from .normal import NormalBlock
+from .normal_mtl import NormalMTL
+from .normal_plot import plot_positions
 from .pcgrad import PCGrad
 from .performance import Performance
 from .performance_informed import PerformanceInformed
@@ -109,6 +112,8 @@ __all__ = [
     "LossBalancer",
     "MoCo",
     "NashMTL",
+    "NormalBlock",
+    "NormalMTL",
     "PCGrad",
     "Performance",
     "PerformanceInformed",
@@ -117,4 +122,5 @@ __all__ = [
     "UPGrad",
     "metrics",
     "plot_diagnostics",
+    "plot_positions",
 ]
