@@ -14,7 +14,7 @@ from .problem import lower_value
 GROWTH = 1e8  # a loss that has grown by more than that, relative to 1 + its size at the start, has diverged
 
 
-class LowerLevelDiverged(ArithmeticError):
+class DivergenceError(ArithmeticError):
     """The lower level diverged; alpha, omega, the optimizers and the method are as before the step.
 
     Attributes
@@ -40,7 +40,7 @@ def check_losses(losses: Sequence[Tensor], iteration: int, learning_rate: float)
     values: list[float] = torch.stack([loss.detach().double() for loss in losses]).tolist() if losses else []
     for step, value in enumerate(values):
         if not math.isfinite(value) or value - values[0] > GROWTH * (1.0 + abs(values[0])):
-            raise LowerLevelDiverged(iteration, step, value, learning_rate)
+            raise DivergenceError(iteration, step, value, learning_rate)
     return values
 
 
@@ -91,4 +91,15 @@ def write_row(row: Tensor, gradients: Sequence[Tensor | None], tensors: Sequence
             piece.zero_()
         else:
             piece.copy_(gradient.detach().reshape(-1))
+        start += tensor.numel()
+
+
+def subtract_from_row(
+    row: Tensor, gradients: Sequence[Tensor | None], tensors: Sequence[Tensor], factor: float = 1.0
+) -> None:
+    """Subtract gradients by the first variables from a vector, in place."""
+    start = 0
+    for gradient, tensor in zip(gradients, tensors, strict=True):
+        if gradient is not None:
+            row[start : start + tensor.numel()].sub_(gradient.reshape(-1), alpha=factor)
         start += tensor.numel()

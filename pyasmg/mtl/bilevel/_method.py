@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..._validate import describe, integer, number
+from .._gram import gram_matrix
 from .._state import pack, unpack
 from .._types import FloatArray
 from ._diagnostics import BilevelDiagnostics
@@ -34,7 +36,7 @@ class Update(NamedTuple):
 
 
 class BilevelMethod(ABC):
-    """A method for a :class:`BilevelProblem`: :meth:`step` updates alpha and omega in place.
+    r"""A method for a :class:`BilevelProblem`: :meth:`step` updates alpha and omega in place.
 
     Parameters
     ----------
@@ -48,7 +50,7 @@ class BilevelMethod(ABC):
     lower_steps : int
         T, steps of plain gradient descent on the lower level in each iteration.
     lower_learning_rate : float
-        Their step size, :math:`\\eta`.
+        Their step size, :math:`\eta`.
     lower_start : {"current", "initial"}
         Where they start: at omega, or at what it was when the method was made.
     constraint : Constraint, or dict of them by name, optional
@@ -94,6 +96,7 @@ class BilevelMethod(ABC):
         self.n_objectives: int | None = None
         self.iteration = 0
         self._diagnostics: BilevelDiagnostics | None = None
+        self._workspace: Tensor | None = None
 
     def step(self, batches: Batches | None = None) -> BilevelDiagnostics:
         """Take one iteration, and return what it did.
@@ -106,7 +109,7 @@ class BilevelMethod(ABC):
 
         Raises
         ------
-        LowerLevelDiverged
+        DivergenceError
             If the loss of the lower level does not stay finite, or explodes.
         TypeError, ValueError
             For values of the wrong shape, an objective or a gradient that is not finite (it is named).
@@ -157,7 +160,28 @@ class BilevelMethod(ABC):
         return values
 
     def _set_n_objectives(self, m: int) -> None:
+        """Learn m, at the first evaluation or from a state."""
         self.n_objectives = m
+
+    def _new_matrix(self, n_rows: int, n_columns: int) -> Tensor:
+        """Return a matrix for gradients, the same from step to step; fresh pages cost as much as a backward pass."""
+        tensors = [*self.alpha.tensors, *self.omega.tensors]
+        dtype = tensors[0].dtype
+        for tensor in tensors:
+            dtype = torch.promote_types(dtype, tensor.dtype)
+        kept = self._workspace
+        if kept is None or kept.shape != (n_rows, n_columns) or kept.dtype != dtype or kept.device != tensors[0].device:
+            kept = self._workspace = torch.empty((n_rows, n_columns), dtype=dtype, device=tensors[0].device)
+        return kept
+
+    def _gram(self, matrix: Tensor) -> FloatArray:
+        """Return the Gram matrix of gradients; refuse those that are not finite."""
+        gram = gram_matrix(matrix)
+        if not np.isfinite(gram).all():
+            row = int(np.flatnonzero(~np.isfinite(np.diag(gram)))[0])
+            what = f"objective {row} of `upper`" if row < (self.n_objectives or 0) else "`lower`"
+            raise ValueError(f"the gradients must be finite; that of {what} is not.")
+        return gram
 
     def _upper_array(self, values: Tensor) -> FloatArray:
         """Return the objectives on the host; refuse those that are not finite."""
@@ -177,18 +201,27 @@ class BilevelMethod(ABC):
 
     def _solve_lower(self, batches: Batches) -> tuple[list[Tensor], list[Tensor]]:
         """Return omega after the lower steps, and the losses on the way; the buffers of modules stay as they were."""
-        buffers = self.omega.buffers()
-        kept = [buffer.clone() for buffer in buffers]
         alpha = self.alpha.view(self.alpha.constants())
 
         def loss_of(omega: Sequence[Tensor], batch: Any) -> Tensor:
             return self.problem.lower(alpha, self.omega.view(omega), batch)
 
-        found = descend(loss_of, self._lower_origin(), batches.next_lower, self.lower_steps, self.lower_learning_rate)
-        with torch.no_grad():
-            for buffer, before in zip(buffers, kept, strict=True):
-                buffer.copy_(before)
-        return found
+        with self._buffers_kept():
+            return descend(
+                loss_of, self._lower_origin(), batches.next_lower, self.lower_steps, self.lower_learning_rate
+            )
+
+    @contextmanager
+    def _buffers_kept(self) -> Iterator[None]:
+        """Leave the buffers of modules, such as running means, as they were."""
+        buffers = [*self.alpha.buffers(), *self.omega.buffers()]
+        kept = [buffer.clone() for buffer in buffers]
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, before in zip(buffers, kept, strict=True):
+                    buffer.copy_(before)
 
     def _check_lower(self, losses: Sequence[Tensor]) -> list[float]:
         return check_losses(losses, self.iteration, self.lower_learning_rate)

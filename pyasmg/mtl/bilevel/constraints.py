@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Callable
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from ..._validate import describe
 
 
-class Constraint(ABC):
+class Constraint:
     """A set for a tensor of alpha: by a projection after each step, or by a map before the problem sees it."""
 
     def transform(self, raw: Tensor) -> Tensor:
