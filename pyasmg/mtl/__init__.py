@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     raise ImportError('pyasmg.mtl needs PyTorch: pip install "pyasmg[torch]".') from error
 
-from . import metrics
+from . import bilevel, metrics
 from ._base import Balancer, LossBalancer
 from ._diagnostics import Diagnostics
 from ._gradient import GradientBalancer, GramBalancer
@@ -120,6 +120,7 @@ __all__ = [
     "RotoGrad",
     "SmoothChebyshev",
     "UPGrad",
+    "bilevel",
     "metrics",
     "plot_diagnostics",
     "plot_positions",
