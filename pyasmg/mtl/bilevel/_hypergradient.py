@@ -102,7 +102,7 @@ def implicit_rows(
     outputs = [gradient for i in present if (gradient := lower_gradients[i]) is not None]
 
     def pull(vector: Tensor, inputs: Sequence[Tensor]) -> Tensor:
-        pieces = vector.split(sizes)
+        pieces = torch.split(vector, sizes)
         seeds = [pieces[i].view_as(omega[i]) for i in present]
         found: Sequence[Tensor | None] = [None] * len(inputs)
         if outputs:

@@ -68,7 +68,7 @@ def equality_qp(matrix: FloatArray, linear: FloatArray, rows: FloatArray, start:
             break  # rounding: a bounded set has no such direction
         if length > 0.0:
             banned[:] = False
-    return y
+    return np.asarray(y)
 
 
 def _newton(block: FloatArray, gradient: FloatArray, rows: FloatArray) -> tuple[FloatArray, bool]:

@@ -93,7 +93,7 @@ class Variables:
 
     def descend(self, gradient: Tensor, optimizer: torch.optim.Optimizer) -> None:
         """Let the user's optimizer step along a gradient of shape (size,), and project."""
-        pieces = gradient.split([tensor.numel() for tensor in self.tensors])
+        pieces = torch.split(gradient, [tensor.numel() for tensor in self.tensors])
         kept = [tensor.grad for tensor in self.tensors]
         for tensor, piece in zip(self.tensors, pieces, strict=True):
             tensor.grad = piece.view_as(tensor).to(tensor)

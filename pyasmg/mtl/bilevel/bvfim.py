@@ -152,7 +152,7 @@ class BVFIM(WeightedSum):
     def _step_inside(
         self, omega: list[Tensor], gradient: tuple[Tensor, Tensor, float], batch: Any, bound: float
     ) -> list[Tensor]:
-        pieces = gradient[0][self.alpha.size :].split([tensor.numel() for tensor in omega])
+        pieces = torch.split(gradient[0][self.alpha.size :], [tensor.numel() for tensor in omega])
         length = self.lower_learning_rate
         for _ in range(HALVINGS):
             moved = [
