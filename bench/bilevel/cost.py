@@ -164,7 +164,8 @@ def acceptance(over_steps: Found, over_size: Found) -> list[tuple[str, bool]]:
             continue
         factors = [over_steps[other][steps][0] / own[steps][0] for steps in own if steps >= 8]
         factors += [costs[0] / over_size["FORUM"][p][0] for p, costs in over_size[other].items()]
-        text = f"FORUM is faster than {other} at every T >= 8 and every size, {min(factors):.2f} to {max(factors):.2f} times"
+        span = f"{min(factors):.2f} to {max(factors):.2f} times"
+        text = f"FORUM is faster than {other} at every T >= 8 and every size, {span}"
         lines.append((text, min(factors) > 1.0))
     return lines
 

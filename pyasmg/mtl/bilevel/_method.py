@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -260,7 +261,7 @@ class BilevelMethod(ABC):
             "iteration": self.iteration,
             "n_objectives": self.n_objectives,
             "tensors": {name: [entry.clone() for entry in found] for name, found in self._tensors().items()},
-            **{name: None if entry is None else entry.state_dict() for name, entry in optimizers.items()},
+            **{name: None if entry is None else deepcopy(entry.state_dict()) for name, entry in optimizers.items()},
             "fields": {name: self._pack(name) for name in self._state_fields},
         }
 
@@ -285,9 +286,9 @@ class BilevelMethod(ABC):
             for name, tensors in own.items():
                 for tensor, value in zip(tensors, given[name], strict=True):
                     tensor.copy_(value)
-        self.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+        self.alpha_optimizer.load_state_dict(deepcopy(state["alpha_optimizer"]))  # which would share its tensors
         if self.omega_optimizer is not None:
-            self.omega_optimizer.load_state_dict(state["omega_optimizer"])
+            self.omega_optimizer.load_state_dict(deepcopy(state["omega_optimizer"]))
         for name in self._state_fields:
             self._unpack(name, state["fields"][name])
 

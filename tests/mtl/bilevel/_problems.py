@@ -15,7 +15,7 @@ from pyasmg.mtl.bilevel import Batches, BilevelMethod, BilevelProblem
 
 
 class Quadratic(BilevelProblem):
-    r"""f = 1/2 w'Hw - w'Ba + 1/4 r |a|^2 |w|^2, F_i = 1/2 |w - c_i|^2 + 1/2 k |a - e_i|^2; w minimises f at H^-1 B a."""
+    """f = 1/2 w'Hw - w'Ba + 1/4 r |a|^2 |w|^2, F_i = 1/2 |w - c_i|^2 + 1/4 |a - e_i|^2."""
 
     def __init__(self, m: int = 3, n: int = 4, p: int = 5, seed: int = 0, coupling: float = 0.0) -> None:
         super().__init__()

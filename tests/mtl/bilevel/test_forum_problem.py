@@ -117,7 +117,7 @@ def test_permutation() -> None:
 
 def test_without_a_constraint() -> None:
     """Where the constraint has no gradient, or no pull, this is MGDA."""
-    F, q, phi = case(1)
+    F, q, _ = case(1)
     gram = gram_of(F, 0.0 * q)
     np.testing.assert_array_equal(forum_weights(gram, 0.0), min_norm_weights(F @ F.T))
     assert forum_multiplier(forum_weights(gram, 0.0), gram, 0.0) == 0.0

@@ -159,7 +159,7 @@ def test_a_diverging_lower_level(name: str, factor: float) -> None:
         other.step(others)
     state, drawn = flat(method.state_dict()), batches.state_dict()
     problem.factor, problem.limit, problem.calls = factor, 2, 0  # after two lower steps
-    with pytest.raises(DivergenceError, match="in iteration 2: its loss is .* after 2 lower steps") as caught:
+    with pytest.raises(DivergenceError, match=r"in iteration 2: its loss is .* after 2 lower steps") as caught:
         method.step(batches)
     assert (caught.value.iteration, caught.value.lower_step) == (2, 2)
     assert not math.isfinite(factor) or caught.value.loss > 1e8
@@ -177,7 +177,7 @@ def test_a_rate_that_is_too_large() -> None:
     problem = Quadratic()
     alpha, omega = problem.alpha0.clone(), problem.omega0.clone()
     method = method_of("FORUM", problem, alpha, omega, lower_steps=200, lower_learning_rate=5.0)
-    with pytest.raises(DivergenceError, match="`lower_learning_rate` 5. Nothing was changed") as caught:
+    with pytest.raises(DivergenceError, match=r"`lower_learning_rate` 5\. Nothing was changed") as caught:
         method.step()
     assert 0 < caught.value.lower_step < 200
     assert caught.value.loss > 1e8
@@ -281,7 +281,7 @@ def test_bad_arguments() -> None:
         method_of("FORUM", problem, alpha, omega).step(3)
     with pytest.raises(TypeError, match="`lower` must be a callable"):
         BilevelProblem(problem.upper)
-    with pytest.raises(TypeError, match="`upper` must be a callable .*; got 3"):
+    with pytest.raises(TypeError, match=r"`upper` must be a callable .*; got 3"):
         BilevelProblem(3, problem.lower)
 
 

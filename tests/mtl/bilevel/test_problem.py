@@ -54,7 +54,7 @@ def test_softmax_and_box() -> None:
     box.check("alpha", box.project(raw))
     with pytest.raises(ValueError, match=r"`alpha` must lie in \[-0.5, 1\] at the start"):
         box.check("alpha", 10.0 * raw)
-    with pytest.raises(ValueError, match="`low` must be below `high`; got 1.0 and 1.0"):
+    with pytest.raises(ValueError, match=r"`low` must be below `high`; got 1\.0 and 1\.0"):
         Box(1.0, 1.0)
     with pytest.raises(TypeError, match="`dim` must be an integer or None; got 'x'"):
         Simplex("x")
