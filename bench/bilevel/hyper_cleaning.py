@@ -9,10 +9,12 @@ holds the IDX files of MNIST and FashionMNIST: the sizes, the network 784-512-25
 lower rate 0.3, rho = 0.5); compare with Table 3.2. The learning rates are the same in both.
 
 The state with the best mean accuracy on a second validation set (every tenth of the run) is the one that is tested,
-for all methods alike. The bilevel methods learn sample weights from the first validation set. Beside them: training
-on the corrupted samples, equally weighted or by MGDA ("corrupted"), on the clean ones among them ("clean", what cannot
-be had), and on the first validation set alone ("validation"), for as many steps as FORUM takes in omega and its
-look-ahead together. AUC is the probability that a clean sample has a larger weight than a corrupted one.
+for all methods alike. The bilevel methods learn sample weights from the first validation set. MOML and MoCo take
+their lower steps as a look-ahead and train omega by SGD, as the thesis describes it; "omega_T" is their Algorithm 1 to
+the letter, where omega becomes the end of the lower steps. Beside them: training on the corrupted samples, equally
+weighted or by MGDA ("corrupted"), on the clean ones among them ("clean", what cannot be had), and on the first
+validation set alone ("validation"), for as many steps as the bilevel methods take in omega. AUC is the probability
+that a clean sample has a larger weight than a corrupted one.
 Standard errors are over seeds; each seed draws data, corruption, initial network and batches, the same for all methods.
 """
 
@@ -105,12 +107,12 @@ class Run:
         self.alpha_optimizer = torch.optim.SGD([self.alpha], lr=settings.alpha_rate)
         self.omega_optimizer = torch.optim.SGD(self.network.parameters(), lr=settings.omega_rate)
 
-    def method(self, name: str) -> bilevel.BilevelMethod:
-        """Return a bilevel method with the settings."""
+    def method(self, name: str, by_sgd: bool) -> bilevel.BilevelMethod:
+        """Return a bilevel method with the settings; ``by_sgd``: with an optimizer for omega."""
         settings = self.settings
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"omega_optimizer": self.omega_optimizer} if by_sgd else {}
         if name in ("FORUM", "BOME"):
-            options = {"omega_optimizer": self.omega_optimizer, "rho": settings.rho}
+            options["rho"] = settings.rho
         return bilevel.METHODS[name](
             self.problem,
             self.alpha,
@@ -171,12 +173,12 @@ def auc(weights: Tensor, clean: Tensor) -> float:
     return float((ranks[right].sum() - 0.5 * n * (n + 1)) / (n * k))
 
 
-def bilevel_run(name: str) -> Callable[[Cleaning, Settings, int], Outcome]:
+def bilevel_run(name: str, by_sgd: bool = True) -> Callable[[Cleaning, Settings, int], Outcome]:
     """Return a run of a bilevel method."""
 
     def start(data: Cleaning, settings: Settings, seed: int) -> Outcome:
         run = Run(data, settings, seed)
-        method = run.method(name)
+        method = run.method(name, by_sgd)
         begin = time.process_time()
         kept = run.train(lambda: method.step(run.batches), settings.iterations)
         return run.outcome(kept, True, time.process_time() - begin)
@@ -204,7 +206,7 @@ def plain_run(part: str, balancer: type[mtl.Balancer]) -> Callable[[Cleaning, Se
             run.omega_optimizer.step()
 
         begin = time.process_time()
-        kept = run.train(step, settings.iterations * (settings.lower_steps + 1))
+        kept = run.train(step, settings.iterations)
         return run.outcome(kept, False, time.process_time() - begin)
 
     return start
@@ -220,6 +222,7 @@ def only_clean(data: Cleaning) -> Cleaning:
 
 RUNS = {
     **{name: bilevel_run(name) for name in ("FORUM", "MOML", "MoCo", "BOME", "BVFIM")},
+    **{f"{name}, omega_T": bilevel_run(name, False) for name in ("MOML", "MoCo")},
     "corrupted, EW": plain_run("train", mtl.EW),
     "corrupted, MGDA": plain_run("train", mtl.MGDA),
     "validation, EW": plain_run("validation", mtl.EW),

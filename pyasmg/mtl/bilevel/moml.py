@@ -90,13 +90,13 @@ class MOML(BilevelMethod):
         gram = self._gram(matrix)
         if self._solver is None:
             raise RuntimeError("no solver was made.")
-        direction, weights = aggregate(self._solver, matrix, gram, upper)
-        if direction.untyped_storage().data_ptr() == matrix.untyped_storage().data_ptr():
-            direction = direction.clone()
         omega: Tensor | None = None
         if self.omega_optimizer is not None:
             omega, loss = self._training_gradient(batches)
             losses = [loss, *losses]
+        direction, weights = aggregate(self._solver, matrix, gram, upper)  # last: it may have a state
+        if direction.untyped_storage().data_ptr() == matrix.untyped_storage().data_ptr():
+            direction = direction.clone()
         diagnostics = BilevelDiagnostics(
             self.iteration,
             upper,

@@ -105,7 +105,7 @@ def test_a_folder_that_is_not_the_set(tmp_path: Path) -> None:
     ):
         assert expected in text
     (first / "train-labels-idx1-ubyte.gz").write_bytes(b"no gzip")
-    with pytest.raises(OSError, match="[Nn]ot a gzipped file"):
+    with pytest.raises(OSError, match=r"[Nn]ot a gzipped file"):
         read_idx(first / "train-labels-idx1-ubyte.gz")
 
 

@@ -172,6 +172,20 @@ def test_a_diverging_lower_level(name: str, factor: float) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+def test_a_step_in_omega_that_diverges() -> None:
+    """Also where it comes after all else: the running averages of MoCo stay."""
+    problem = Explosive()
+    optimizer = torch.optim.SGD(problem.network.parameters(), 0.1)
+    method = method_of("MoCo", problem, problem.alpha, problem.network, omega_optimizer=optimizer)
+    batches = problem.batches()
+    method.step(batches)
+    state = flat(method.state_dict())
+    problem.factor, problem.limit, problem.calls = math.nan, 3, 0
+    with pytest.raises(DivergenceError, match="its loss is nan after 0 lower steps"):
+        method.step(batches)
+    assert flat(method.state_dict()) == state
+
+
 def test_a_rate_that_is_too_large() -> None:
     """A real divergence, by the step size."""
     problem = Quadratic()
