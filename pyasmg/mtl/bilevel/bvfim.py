@@ -147,6 +147,8 @@ class BVFIM(WeightedSum):
         write_row(row, partial(total, variables), variables)
         if ridge > 0.0:
             row[self.alpha.size :] += ridge * torch.cat([tensor.detach().reshape(-1) for tensor in leaves])
+        if not bool(row.isfinite().all()):
+            raise ValueError("the gradients must be finite; that of the barrier problem is not.")
         return row, values.detach(), float(loss.detach())
 
     def _step_inside(

@@ -115,7 +115,8 @@ class TaskWeights(BilevelProblem):
 
     def lower(self, alpha: Any, omega: Any, batch: Any) -> Tensor:
         """Return the weighted sum of the losses on a training batch."""
-        return alpha @ self._losses(omega, batch)
+        total: Tensor = alpha @ self._losses(omega, batch)
+        return total
 
     def _losses(self, omega: dict[str, Tensor], batch: Any) -> Tensor:
         def forward(*inputs: Any, **named: Any) -> Any:

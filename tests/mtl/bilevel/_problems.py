@@ -89,9 +89,10 @@ def method_of(name: str, problem: BilevelProblem, alpha: Any, omega: Any, **opti
         omegas = list(omega.parameters())
     else:
         omegas = list(omega.values()) if isinstance(omega, dict) else [omega]
-    options.setdefault("alpha_optimizer", torch.optim.Adam(alphas, lr=0.05))
-    if name in ("FORUM", "BOME", "SingleLevel"):
-        options.setdefault("omega_optimizer", torch.optim.SGD(omegas, lr=0.05, momentum=0.5))
+    if "alpha_optimizer" not in options:
+        options["alpha_optimizer"] = torch.optim.Adam(alphas, lr=0.05)
+    if "omega_optimizer" not in options and name in ("FORUM", "BOME", "SingleLevel"):
+        options["omega_optimizer"] = torch.optim.SGD(omegas, lr=0.05, momentum=0.5)
     if name == "SingleLevel":
         options.setdefault("balancer", EW(2))
     options.setdefault("lower_steps", 3)

@@ -272,7 +272,11 @@ def test_bad_arguments() -> None:
             TypeError,
             r"`alpha\['y'\]` must be a tensor",
         ),
-        ({"omega": omega * torch.ones(1, requires_grad=True)}, ValueError, "must"),
+        (
+            {"omega": omega * torch.ones(1, requires_grad=True), "omega_optimizer": good},
+            ValueError,
+            "`omega` must be a leaf tensor; it is computed from others",
+        ),
         ({"alpha": omega}, ValueError, "must have no tensor in common"),
         ({"alpha_optimizer": None}, TypeError, "`alpha_optimizer` must be a torch.optim.Optimizer; got None"),
         ({"omega_optimizer": good}, ValueError, "`omega_optimizer` must hold all tensors of `omega`; it lacks omega"),
