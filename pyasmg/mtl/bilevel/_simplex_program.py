@@ -39,11 +39,12 @@ def equality_qp(matrix: FloatArray, linear: FloatArray, rows: FloatArray, start:
     free = y > 0.0
     banned = np.zeros(m, dtype=bool)
     scale = 1.0 + float(np.abs(linear).max())
+    full_steps = 0  # on the present face: the second one refines, more would follow rounding
     for _ in range(50 * m + 50):
         gradient = matrix @ y + linear
         face = np.flatnonzero(free)
         change, bounded = _newton(matrix[np.ix_(face, face)], gradient[face], rows[:, face])
-        if np.abs(change).max(initial=0.0) <= 16.0 * EPS * float(y.max()):
+        if full_steps == 2 or np.abs(change).max(initial=0.0) <= 16.0 * EPS * float(y.max()):
             multipliers = np.linalg.lstsq(rows[:, face].T, gradient[face], rcond=None)[0]
             costs = gradient - multipliers @ rows
             noise = 64.0 * m * EPS * (scale + np.abs(multipliers) @ np.abs(rows))
@@ -52,6 +53,7 @@ def equality_qp(matrix: FloatArray, linear: FloatArray, rows: FloatArray, start:
                 break
             entering = int(np.where(wanted, costs, 0.0).argmin())
             free[entering] = banned[entering] = True
+            full_steps = 0
             continue
         falling = change < 0.0
         steps = np.full(face.size, np.inf)
@@ -60,10 +62,12 @@ def equality_qp(matrix: FloatArray, linear: FloatArray, rows: FloatArray, start:
         length = float(steps[blocking])
         if bounded and length >= 1.0:
             y[face] = np.maximum(y[face] + change, 0.0)
+            full_steps += 1
         elif np.isfinite(length):
             y[face] = np.maximum(y[face] + length * change, 0.0)
             y[face[blocking]] = 0.0
             free[face[blocking]] = False
+            full_steps = 0
         else:
             break  # rounding: a bounded set has no such direction
         if length > 0.0:
