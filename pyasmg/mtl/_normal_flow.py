@@ -44,7 +44,8 @@ class FirstOrder(nn.Module):
         self.function = function
 
     def forward(self, t: Tensor, z: Tensor) -> Tensor:
-        return self.function(z, t).to(z.dtype)
+        slope: Tensor = self.function(z, t)
+        return slope.to(z.dtype)
 
 
 class HeavyBall(nn.Module):

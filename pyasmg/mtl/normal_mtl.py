@@ -89,8 +89,10 @@ class NormalMTL(nn.Module):
                 raise ValueError(
                     f"a list of inputs must have n_tasks = {self.block.n_tasks} entries; got {len(inputs)}."
                 )
-            return self.block([None if entry is None else self.trunk(entry) for entry in inputs])
-        return self.block(self.trunk(inputs))
+            found: list[Tensor | None] = self.block([None if entry is None else self.trunk(entry) for entry in inputs])
+        else:
+            found = self.block(self.trunk(inputs))
+        return found
 
     def predict(self, features: Sequence[Tensor | None]) -> list[Any]:
         """Return the prediction of each task from what :meth:`features` returned."""
