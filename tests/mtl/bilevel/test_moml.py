@@ -88,7 +88,7 @@ def test_other_solvers() -> None:
         assert not torch.equal(values(method)[0], before)
         assert method.solver is solver
     rows = plain(problem).hypergradients()
-    method = plain(problem, solver=mtl.EW(3))
+    method = plain(problem, solver=mtl.EW(3, reduction="sum"))
     method.step()
     torch.testing.assert_close(values(method)[0], problem.alpha0 - 0.1 * rows.sum(dim=0), rtol=1e-12, atol=1e-12)
 
