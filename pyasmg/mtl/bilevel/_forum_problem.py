@@ -71,9 +71,8 @@ def forum_weights(gram: FloatArray, phi: float, *, multiplier: Multiplier = "pap
         return weights
     matrix = cosines - np.outer(leaning, leaning)
     unit = 1.0 / max(1.0, slope)
-    y = equality_qp(
-        unit * matrix, unit * slope * leaning, shares[None, :], shortest
-    )  # no corner, whose size rounds off
+    # from a point as small as the solution: a corner of the simplex may be larger, and leave its rounding behind
+    y = equality_qp(unit * matrix, unit * slope * leaning, shares[None, :], shortest)
     reached = float(leaning @ y)
     if reached > level:
         part = (level - float(leaning @ shortest)) / (reached - float(leaning @ shortest))
