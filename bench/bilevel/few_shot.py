@@ -2,11 +2,13 @@
 
     python -m bench.bilevel.few_shot [--methods ...] [--seeds 3] [--steps 300] [--quick]
 
-alpha, the meta-parameters, is an embedding (a perceptron); omega is a linear classifier for each of a pool of episodes,
-3-way 5-shot tasks from the base digits 0 to 5. The lower level fits each classifier to its support set; the objectives
-are the mean loss on the query sets, and on query sets perturbed by projected gradient steps. What is reported is of
-new episodes from the digits 6 to 9, which were never seen: a classifier is fitted to their support set on the embedding
-as it is. "MOML, accuracy only" and "MOML, robustness only" have one objective; "no training" is a random embedding.
+The classes are digits, upright and turned by 90 degrees: 12 base classes of the digits 0 to 5, and 8 novel ones of 6 to
+9. alpha, the meta-parameters, is an embedding (a perceptron); omega is a linear classifier for each of a pool of
+episodes, 5-way 5-shot tasks from the base classes. The lower level fits each classifier to its support set, strongly
+convex by a ridge; the objectives are the mean loss on the query sets, and on query sets perturbed by projected gradient
+steps. What is reported is of new episodes from the novel classes: a classifier is fitted to their support set on the
+embedding as it is. "MOML, accuracy only" and "MOML, robustness only" have one objective; "no training" is a random
+embedding.
 """
 
 # ruff: noqa: E402  (threads are set before numpy is imported)
@@ -30,22 +32,25 @@ from bench.bilevel.attacks import perturb
 from pyasmg.mtl import bilevel
 
 BASE, NOVEL = (0, 1, 2, 3, 4, 5), (6, 7, 8, 9)
-WAYS, SHOTS, QUERIES = 3, 5, 10
-WIDTH, RADIUS, RIDGE = 32, 0.1, 0.01
-LOWER_STEPS, LOWER_RATE = 10, 0.5
+WAYS, SHOTS, QUERIES = 5, 5, 10
+WIDTH, RADIUS, RIDGE = 32, 0.1, 0.03
+LOWER_STEPS, LOWER_RATE = 20, 0.5
 
 
 class Episodes:
-    """Episodes with images (n, 64) in [0, 1] and classes 0 to 2: support (e, 15, 64), query (e, 30, 64)."""
+    """Episodes with images in [0, 1] and classes 0 to 4: support (e, 25, 64), query (e, 50, 64)."""
 
-    def __init__(self, classes: tuple[int, ...], n: int, rng: np.random.Generator) -> None:
+    def __init__(self, digits: tuple[int, ...], n: int, rng: np.random.Generator) -> None:
         from sklearn.datasets import load_digits
 
-        images, digits = load_digits(return_X_y=True)
+        upright, labels = load_digits(return_X_y=True)
+        turned = np.rot90(upright.reshape(-1, 8, 8), axes=(1, 2)).reshape(-1, 64)
+        images, labels = np.concatenate([upright, turned]), np.concatenate([labels, labels + 10])
+        classes = [*digits, *(digit + 10 for digit in digits)]
         rows = []
         for _ in range(n):
             chosen = rng.choice(classes, WAYS, replace=False)
-            rows.append([rng.choice(np.flatnonzero(digits == c), SHOTS + QUERIES, replace=False) for c in chosen])
+            rows.append([rng.choice(np.flatnonzero(labels == c), SHOTS + QUERIES, replace=False) for c in chosen])
         picked = torch.from_numpy(images[np.array(rows)] / 16.0).float()  # (e, ways, shots + queries, 64)
         self.support = picked[:, :, :SHOTS].reshape(n, -1, 64)
         self.query = picked[:, :, SHOTS:].reshape(n, -1, 64)
@@ -72,7 +77,7 @@ class FewShot(bilevel.BilevelProblem):
         self.omega = torch.zeros(len(episodes.support), WIDTH + 1, WAYS, requires_grad=True)
 
     def logits(self, alpha: dict[str, Tensor], omega: Tensor, images: Tensor) -> Tensor:
-        """Return the outputs of each episode's classifier, shape (e, n, 3)."""
+        """Return the outputs of each episode's classifier, shape (e, n, 5)."""
         z = functional_call(self.embedding, alpha, (images,))
         return torch.baddbmm(omega[:, WIDTH:], z, omega[:, :WIDTH])
 
@@ -146,7 +151,7 @@ def forum(problem: FewShot) -> bilevel.BilevelMethod:
         problem.embedding,
         problem.omega,
         alpha_optimizer=torch.optim.Adam(problem.embedding.parameters(), lr=1e-3),
-        omega_optimizer=torch.optim.Adam([problem.omega], lr=1e-2),
+        omega_optimizer=torch.optim.Adam([problem.omega], lr=5e-2),
         lower_steps=LOWER_STEPS,
         lower_learning_rate=LOWER_RATE,
         rho=0.5,
