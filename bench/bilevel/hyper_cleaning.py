@@ -1,6 +1,6 @@
 """Multi-task data hyper-cleaning: accuracy, F1 and how well the learned weights tell clean from corrupted samples.
 
-    python -m bench.bilevel.hyper_cleaning [--data FOLDER] [--seeds 5] [--methods FORUM MOML ...] [--quick]
+    python -m bench.bilevel.hyper_cleaning [--data FOLDER] [--seeds 5] [--methods FORUM MOML ...] [--iterations K] [--quick]
 
 Without ``--data``: scikit-learn's digits in two domains (as they are; turned by 90 degrees and noisy), 900 training
 samples each of which half have a wrong label, a network 64-64-32, T = 16 lower steps. With ``--data``, a folder that
@@ -31,7 +31,7 @@ import copy
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -281,9 +281,12 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder with the IDX files of MNIST and FashionMNIST")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", nargs="+", choices=list(RUNS), default=list(RUNS))
+    parser.add_argument("--iterations", type=int, help="K; 1200 on files as in the thesis, 400 on digits")
     parser.add_argument("--quick", action="store_true", help="ten short iterations, and no acceptance")
     options = parser.parse_args()
     settings = QUICK if options.quick else DIGITS if options.data is None else Settings()
+    if options.iterations is not None:
+        settings = replace(settings, iterations=options.iterations)
     print(machine())
     found: dict[str, list[Outcome]] = {name: [] for name in options.methods}
     names: tuple[str, ...] = ()
