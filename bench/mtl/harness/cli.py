@@ -101,7 +101,7 @@ def main(benchmark: Benchmark, arguments: Sequence[str] | None = None, *, run_ty
 
 
 def _validate(
-    command: argparse.ArgumentParser, benchmark: Benchmark, options: argparse.Namespace, run_type: type[Run]
+    command: argparse.ArgumentParser, benchmark: Benchmark, options: argparse.Namespace, run_type: type[Run] = Run
 ) -> None:
     single = options.method == methods.SINGLE_TASK
     if single != (options.task is not None):
