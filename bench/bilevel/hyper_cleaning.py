@@ -1,6 +1,6 @@
 """Multi-task data hyper-cleaning: accuracy, F1 and how well the learned weights tell clean from corrupted samples.
 
-    python -m bench.bilevel.hyper_cleaning [--data FOLDER] [--seeds 5] [--methods FORUM MOML ...] [--iterations K] [--quick]
+    python -m bench.bilevel.hyper_cleaning [--data FOLDER] [--seeds 5] [--methods FORUM ...] [--iterations K] [--quick]
 
 Without ``--data``: scikit-learn's digits in two domains (as they are; turned by 90 degrees and noisy), 900 training
 samples each of which half have a wrong label, a network 64-64-32, T = 16 lower steps. With ``--data``, a folder that
