@@ -25,7 +25,12 @@ def peak_bytes(function: Callable[[], Any], device: torch.device) -> int:
         function()
     held = peak = 0
     events = [event for event in profile.kineto_results.events() if event.name() == "[memory]"]
-    for event in sorted(events, key=lambda event: event.start_ns()):
+    for event in sorted(events, key=_begin):
         held += event.nbytes()
         peak = max(peak, held)
     return peak
+
+
+def _begin(event: Any) -> int:
+    """Return when an event of the profiler began; up to PyTorch 2.2 in microseconds, with ties in order."""
+    return int(event.start_ns() if hasattr(event, "start_ns") else event.start_us())
