@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
 from bench.bilevel.attacks import perturb
 from pyasmg.mtl import bilevel
@@ -103,9 +103,17 @@ class FewShot(bilevel.BilevelProblem):
         return [found[name] for name in self.objectives]
 
 
+class OnSphere(nn.Module):
+    """Rows of length 2: the curvature of the lower level stays bounded, whatever the embedding grows to."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return the rows at that length."""
+        return 2.0 * normalize(z, dim=-1)
+
+
 def embedding() -> nn.Sequential:
     """Return a fresh embedding."""
-    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, WIDTH), nn.ReLU())
+    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, WIDTH), OnSphere())
 
 
 def novel_accuracy(model: nn.Module, episodes: Episodes, n_steps: int = 100) -> tuple[float, float]:
