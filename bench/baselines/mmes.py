@@ -34,7 +34,7 @@ class MMES(Baseline):
         self, x0: npt.ArrayLike, sigma0: float, popsize: int | None = None, seed: int = 0, **options: Any
     ) -> None:
         super().__init__(x0, sigma0, popsize, seed)
-        from pypop7.optimizers.es.mmes import MMES as Package
+        from pypop7.optimizers.es import mmes
 
         d = self.mean.size
         problem = {
@@ -45,7 +45,7 @@ class MMES(Baseline):
         }
         settings = {"mean": self.mean, "sigma": self.sigma0, "n_individuals": self.popsize, "seed_rng": seed}
         self._recorded: list[FloatArray] = []
-        self._es = Package(problem, {**settings, "verbose": False, **options})
+        self._es = mmes.MMES(problem, {**settings, "verbose": False, **options})
         self._es.start_time = time.time()
         self._x, mean, self._p, self._w, self._q, self._t, self._v, self._y = self._es.initialize()
         self.mean = np.array(mean)
