@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .digits import DigitsProblem
-    from .from_pymoo import from_pymoo
+    from .pymoo_problem import from_pymoo
     from .mixed_ellipsoid_rastrigin import MixedEllipsoidRastrigin
     from .shifted_l1 import ShiftedL1Ellipsoid
     from .shifted_l_half import ShiftedLHalfEllipsoid
@@ -20,7 +20,7 @@ _MODULES = {
     "MixedEllipsoidRastrigin": "mixed_ellipsoid_rastrigin",
     "ShiftedL1Ellipsoid": "shifted_l1",
     "ShiftedLHalfEllipsoid": "shifted_l_half",
-    "from_pymoo": "from_pymoo",
+    "from_pymoo": "pymoo_problem",
 }
 
 
