@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .digits import DigitsProblem
-    from .pymoo_problem import from_pymoo
     from .mixed_ellipsoid_rastrigin import MixedEllipsoidRastrigin
+    from .pymoo_problem import from_pymoo
     from .shifted_l1 import ShiftedL1Ellipsoid
     from .shifted_l_half import ShiftedLHalfEllipsoid
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from copy import copy
+from functools import partial
+from inspect import signature
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -103,12 +107,12 @@ class PymooProblem:
 
     @property
     def front(self) -> NDArray[np.float64]:
-        """Points of the Pareto front as pymoo knows it, (k, m); about 1,000 of them.
+        """Points of the Pareto front as pymoo knows it, (k, m), without those that another one dominates: up to 1,000.
 
         Raises
         ------
         ValueError
-            pymoo knows no front of this problem.
+            pymoo knows no front of this problem, or would have to fetch it and cannot.
         """
         if self._front is None:
             self._front = _front(self.problem)
@@ -144,22 +148,27 @@ class PymooProblem:
 
 def _front(problem: Any) -> NDArray[np.float64]:
     m = int(problem.n_obj)
-    if type(problem).__name__.startswith("DTLZ"):  # its fronts need directions
+    known = signature(problem._calc_pareto_front).parameters
+    sizes: dict[str, Any] = {name: _FRONT_POINTS for name in ("n_pareto_points", "n_points") if name in known}
+    if "ref_dirs" in known:  # DTLZ, WFG
         from pymoo.util.ref_dirs import get_reference_directions
 
         partitions = _FRONT_POINTS - 1
-        while m > 2 and partitions > 2 and _grid_size(m, partitions) > _FRONT_POINTS:
+        while m > 2 and partitions > 2 and comb(partitions + m - 1, m - 1) > _FRONT_POINTS:  # Das and Dennis 1998
             partitions -= 1
-        front = problem.pareto_front(get_reference_directions("das-dennis", m, n_partitions=partitions))
-    else:
-        front = problem.pareto_front()
+        sizes["ref_dirs"] = get_reference_directions("das-dennis", m, n_partitions=partitions)
+    if "points_each_iteration" in known:  # WFG
+        sizes |= {"n_iterations": 20, "points_each_iteration": _FRONT_POINTS}
+    problem = copy(problem)
+    if hasattr(problem, "_rand_optimal_position"):  # WFG's fronts are drawn: the same ones each time
+        problem._rand_optimal_position = partial(problem._rand_optimal_position, random_state=np.random.default_rng(0))
+    try:
+        front = problem._calc_pareto_front(**sizes)
+    except OSError as error:  # pymoo fetches the fronts of DTLZ5 to DTLZ7 from its site
+        raise ValueError(f"pymoo could not fetch the Pareto front of {problem.name()}: {error}.") from error
     if front is None:
         raise ValueError(f"pymoo knows no Pareto front of {problem.name()}.")
-    return np.array(front, dtype=np.float64)
-
-
-def _grid_size(m: int, partitions: int) -> int:
-    """Return the number of points of the simplex lattice (Das and Dennis 1998)."""
-    from math import comb
-
-    return comb(partitions + m - 1, m - 1)
+    points = np.unique(np.array(front, dtype=np.float64), axis=0)
+    behind = [((points <= p).all(axis=1) & (points < p).any(axis=1)).any() for p in points]  # some of pymoo's are
+    kept: NDArray[np.float64] = points[~np.array(behind)]
+    return kept
