@@ -193,9 +193,8 @@ class ASMG:
 
     @property
     def mean(self) -> Array:
-        """Mean of the search distribution, shape (d,), a copy."""
-        mean: Array = self._search.mean.copy()
-        return mean
+        """Mean of the search distribution, shape (d,), a copy; with bounds the point of the box nearest to it."""
+        return self._search.feasible_mean()
 
     @property
     def stds(self) -> Array:
@@ -352,7 +351,7 @@ class ASMG:
         """Return row ``index`` of ``ask()`` alone, shape (d,), in O(d): the same bits."""
         row = integer("index", index, 0, self._options.n_candidates - 1) - self._options.center
         self._open_generation()
-        return self._search.candidate(self._n_iterations, row) if row >= 0 else self._search.mean.copy()
+        return self._search.candidate(self._n_iterations, row) if row >= 0 else self._search.feasible_mean()
 
     def _open_generation(self) -> None:
         """Allow `tell`: somebody, here or elsewhere, is about to know this generation's candidates."""
