@@ -58,20 +58,20 @@ def _run_all(known: dict[str, Benchmark], arguments: Sequence[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line."""
     common.one_thread()
-    command = argparse.ArgumentParser(prog="python -m bench", description="The benchmarks of pyasmg.")
-    parts = command.add_subparsers(dest="what", required=True)
-    parts.add_parser("list", help="what there is")
-    runner = parts.add_parser("run", help="run one; further arguments are its own", add_help=False)
-    runner.add_argument("name")
-    runner.add_argument("arguments", nargs=argparse.REMAINDER)
-    reporter = parts.add_parser("report", help="one HTML page of all results on disk", add_help=False)
-    reporter.add_argument("arguments", nargs=argparse.REMAINDER)
-    options = command.parse_args(arguments)
-    if options.what == "list":
-        return show_list()
+    what, *others = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if what == "run" and others and not others[0].startswith("-"):
+        return run(others[0], others[1:])
+    if what == "report":
+        return int(import_module("bench.report").main(others) or 0)
+    command = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command.add_argument("what", choices=["list", "run", "report"])
+    command.add_argument("name", nargs="?", help="of a benchmark, as `list` prints it")
+    options = command.parse_args([what, *others])
     if options.what == "run":
-        return run(options.name, options.arguments)
-    return int(import_module("bench.report").main(options.arguments) or 0)
+        command.error("run needs the name of a benchmark: python -m bench list")
+    return show_list()
 
 
 if __name__ == "__main__":

@@ -88,6 +88,17 @@ def series_names(figure: Figure) -> list[str]:
     return list(dict.fromkeys(series.name for panel in figure.panels for series in panel.series))
 
 
+def limits(figure: Figure) -> tuple[float, float] | None:
+    """Return the limits of y, where there is a target: from below it to above every start.
+
+    What diverges leaves the panel, and what is at zero does not stretch it.
+    """
+    starts = [series.y[0] for panel in figure.panels for series in panel.series if len(series.y)]
+    if figure.target is None or not figure.log_y or not starts:
+        return None
+    return figure.target / 3, 10 * max(starts)
+
+
 def draw(figure: Figure) -> Any:
     """Return the matplotlib figure."""
     import matplotlib
@@ -114,6 +125,8 @@ def draw(figure: Figure) -> Any:
         axis.set(title=panel.title, xscale="log" if figure.log_x else "linear")
         if figure.log_y:
             axis.set_yscale("log")
+        if limits(figure):
+            axis.set_ylim(*limits(figure))
     for axis in axes[-1]:
         axis.set_xlabel(figure.x)
     for axis in axes[:, 0]:

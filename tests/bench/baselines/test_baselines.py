@@ -1,17 +1,11 @@
-"""Every baseline on a problem with a known answer, and each one written here or wrapped beside the package it is from."""
-
-import sys
-from pathlib import Path
+"""Every baseline on a problem with a known answer, and those written here or wrapped beside their packages."""
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[3]))
-
 from bench import baselines
 from bench.baselines.es import centred_ranks
 
-ROOT = Path(__file__).parents[3]
 TARGET = np.array([0.3, -0.2, 0.5, 0.1, -0.4])
 
 
