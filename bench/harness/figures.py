@@ -74,7 +74,7 @@ class Figure:
 def band(name: str, x: npt.ArrayLike, values: npt.ArrayLike) -> Series:
     """Return median and quartiles of ``values`` (runs, len(x)) as a series."""
     with np.errstate(invalid="ignore"):
-        low, middle, high = np.percentile(np.minimum(np.asarray(values, dtype=float), 1e300), [25, 50, 75], axis=0)
+        low, middle, high = np.percentile(np.minimum(np.asarray(values, dtype=float), 1e100), [25, 50, 75], axis=0)
     return Series(name, list(np.asarray(x, dtype=float)), list(middle), list(low), list(high))
 
 

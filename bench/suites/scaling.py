@@ -39,10 +39,11 @@ FULL = {
     "N": (10, 100, 1_000, 10_000),
     "m": (1, 2, 5, 10, 20, 40),
 }
+QUICK_METHODS = ("asmg", "regenerate", "cma-diagonal", "sep-cma")
 QUICK = {"d": (100, 1_000, 10_000, 100_000), "N": (10, 100, 1_000), "m": (1, 2, 10, 40)}
 SMALL_N = 10  # for d = 1e7, where 100 candidates would take 8 GB
 #: Matrices of d^2 entries and populations of objects: sizes beyond which one iteration takes seconds.
-LARGEST = {"cma-full": 1_000, "nsga2": 1_000_000 * 100, "mmes": 1_000_000}
+LARGEST = {"cma-full": 1_000, "nsga2": 5_000_000, "mmes": 100_000}
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,12 @@ def child(text: str) -> None:
 
 
 def _peak() -> float:
+    """Return this process's largest resident set in MiB; Linux's getrusage would count the parent's as well."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return float(line.split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
@@ -200,9 +207,9 @@ def run_sweep(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the three sweeps, print tables and exponents, write CSV and PNG."""
     command = parser("scaling", __doc__)
-    command.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    command.add_argument("--methods", nargs="+", choices=METHODS)
     command.add_argument("--seconds", type=float, help="of timing per row (1; --quick 0.2)")
-    options = parse(command, arguments, seconds=(0.2, 1.0))
+    options = parse(command, arguments, seconds=(0.2, 1.0), methods=(QUICK_METHODS, METHODS))
     methods = [m for m in options.methods if m == "regenerate" or available([m])]
     columns = ["d", "N", "m", "method", "ms", "ns / sample", "MiB", "MiB / population"]
     table = common.Table("scaling", columns, "One iteration: ask + tell, float64, one thread")
@@ -211,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     panels: dict[str, list[Panel]] = {"time": [], "memory": []}
     for size, sizes in (QUICK if options.quick else FULL).items():
-        rows = run_sweep(size, sizes, methods, options.seconds, memory=size != "m" or not options.quick)
+        rows = run_sweep(size, sizes, methods, options.seconds, memory=size == "d" or not options.quick)
         times, memories = Panel(f"time over {size}"), Panel(f"memory over {size}")
         for method in dict.fromkeys(row[0] for row in rows):
             own = [row for row in rows if row[0] == method]

@@ -9,7 +9,14 @@ from bench.harness.registry import benchmarks
 def test_list_has_suites_and_what_was_there_before(capsys):
     assert command.main(["list"]) == 0
     out = capsys.readouterr().out
-    for name in ("paper [--quick]", "pymoo [--quick]", "scaling [--quick]", "convergence [--quick]", "kill", "mtl.toy"):
+    for name in (
+        "paper [--quick]",
+        "pymoo [--quick]",
+        "scaling [--quick]",
+        "convergence [--quick]",
+        "kill",
+        "mtl.toy [--quick]",
+    ):
         assert f"\n{name}\n" in f"\n{out}", name
     assert "hostile_child" not in out
     assert "thesis's figures 4.1-4.4" in out
