@@ -6,8 +6,7 @@ A method leaves a row out where an iteration would take too long or more memory 
 
 ``time`` is the median over several iterations after a warm-up. ``memory`` is what the resident set of a fresh process
 grows by, at its peak, over three iterations; below a few MiB it is the allocator's noise. The exponent p is that of
-``time ~ size^p``, a least-squares line through the logarithms of the largest sizes, where the fixed costs no longer
-count (see `_fitted`).
+``time ~ size^p``, a least-squares line through the logarithms of the values above the fixed costs.
 """
 
 from __future__ import annotations
@@ -163,23 +162,15 @@ def fits(case: Case) -> str | None:
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float | None:
     """Return the slope of log(value) over log(size) through the points where the size counts; None for fewer than two.
 
-    Left out are leading points within a factor of 2 of the smallest value: fixed costs.
+    These are the values above three times the least one (below are the fixed costs), at least the last two.
     """
-    pairs = _fitted(sizes, values)
+    pairs = [(s, v) for s, v in zip(sizes, values, strict=True) if v > 0]
     if len(pairs) < 2:
         return None
-    x, y = np.log(np.array(pairs)).T
-    return float(np.polyfit(x, y, 1)[0])
-
-
-def _fitted(sizes: Sequence[float], values: Sequence[float]) -> list[tuple[float, float]]:
-    pairs = [(s, v) for s, v in zip(sizes, values, strict=True) if v > 0]
-    if not pairs:
-        return []
     least = min(v for _, v in pairs)
-    first = max((i for i, (_, v) in enumerate(pairs) if v <= 2 * least), default=0)
-    kept = pairs[first:]
-    return kept if len(kept) >= 2 else pairs
+    kept = [(s, v) for s, v in pairs if v > 3 * least]
+    x, y = np.log(np.array(kept if len(kept) >= 2 else pairs[-2:])).T
+    return float(np.polyfit(x, y, 1)[0])
 
 
 def run_sweep(
