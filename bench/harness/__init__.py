@@ -25,7 +25,7 @@ from .cli import (
 from .figures import Figure, Panel, Series, band
 from .optimizers import OPTIMIZERS, Optimizer, available, make, missing, say
 from .problem import Problem
-from .run import Run, Task, grid, run, run_all
+from .runs import Run, Task, grid, run, run_all
 
 __all__ = [
     "OPTIMIZERS",

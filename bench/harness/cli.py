@@ -14,7 +14,7 @@ from bench import common
 
 from .figures import Figure, Panel, band
 from .optimizers import OPTIMIZERS, settings_lines
-from .run import Run, grid
+from .runs import Run, grid
 
 
 def parser(name: str, doc: str | None, optimizers: Sequence[str] = ()) -> argparse.ArgumentParser:

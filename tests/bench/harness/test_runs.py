@@ -7,7 +7,7 @@ import pytest
 
 from bench.harness import OPTIMIZERS, Task, available, grid, make, missing, run, run_all
 from bench.harness import optimizers as optimizers_module
-from bench.harness.run import runs_file
+from bench.harness.runs import runs_file
 
 SUITE = "tests.bench.harness.toy_suite"
 OURS = ["asmg", "asmg-paper", "asmg-ew", "es", "bes", "random"]
@@ -91,7 +91,7 @@ def test_candidates_are_clipped_for_methods_without_bounds(monkeypatch):
         everything = np.concatenate(seen)
         assert np.abs(everything).max() <= 1.0, optimizer
         assert np.abs(everything).max() > 0.9, optimizer
-    from bench.harness.run import problem_of
+    from bench.harness.runs import problem_of
 
     problem_of.cache_clear()
 
@@ -115,7 +115,7 @@ def test_finished_runs_are_kept_until_something_changes(results, monkeypatch, ca
     assert not any(r.reused for r in run_all(tasks, fresh=True))
 
     monkeypatch.setattr(toy_suite, "RUNS_VERSION", 2)
-    from bench.harness.run import fingerprint
+    from bench.harness.runs import fingerprint
 
     fingerprint.cache_clear()
     assert not any(r.reused for r in run_all(tasks))
