@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def _scratch() -> Iterator[Path]:
             os.chdir(before)
 
 
-@lru_cache(maxsize=16)
+@cache  # a problem must not outlive its suite
 def _suite(name: str, instance: int, d: int) -> Any:
     import cocoex
 
