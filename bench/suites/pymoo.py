@@ -50,6 +50,7 @@ QUICK = {
 }
 QUICK_SLOW = ("zdt1", "wfg4")  # --quick: the only problems for COMO-CMA-ES and the full covariance matrix
 MARGIN = 0.1
+ON_FRONT = 1e-4  # a finer distance than the front's points are apart
 
 
 def make_problem(name: str, d: int) -> Problem:
@@ -125,8 +126,8 @@ def make_table(runs: Sequence[Run], methods: Sequence[str], measure: str, title:
 
 
 def _ratio(theirs: float, ours: float) -> float:
-    """Return a quotient of distances; what is below 1e-9 counts as 1e-9 (the front's own rounding)."""
-    return max(theirs, 1e-9) / max(ours, 1e-9)
+    """Return a quotient of distances; what is below 1e-4 counts as 1e-4: on the front."""
+    return max(theirs, ON_FRONT) / max(ours, ON_FRONT)
 
 
 def summarise(table: common.Table) -> None:

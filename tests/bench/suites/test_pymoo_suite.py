@@ -58,7 +58,7 @@ def test_the_command(results, monkeypatch, capsys):
     assert [r["problem"] for r in rows] == ["zdt1", "dtlz2"]
     for r in rows:
         assert r["best peer"] == "random"
-        assert float(r["peer / ASMG"]) == pytest.approx(float(r["random"]) / max(float(r["ASMG"]), 1e-9))
+        assert float(r["peer / ASMG"]) == pytest.approx(float(r["random"]) / max(float(r["ASMG"]), 1e-4))
     shares = list(csv.DictReader((results / "pymoo_hypervolume.csv").read_text().splitlines()[2:]))
     assert all(0 <= float(r["NSGA-II"]) <= 1 for r in shares)
     assert (results / "pymoo_30.figure.json").exists()
