@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from functools import partial
+from importlib import import_module
 from inspect import signature
 from math import comb
 from typing import Any
@@ -50,7 +51,7 @@ def from_pymoo(problem: Any, *, unit_box: bool = False) -> PymooProblem:
     """
     if isinstance(problem, str):
         try:
-            from pymoo.problems import get_problem
+            get_problem = import_module("pymoo.problems").get_problem
         except ImportError as error:
             raise ImportError(f'`pymoo` could not be imported ({error}): pip install "pyasmg[bench]"') from error
         problem = get_problem(problem)
@@ -151,12 +152,11 @@ def _front(problem: Any) -> NDArray[np.float64]:
     known = signature(problem._calc_pareto_front).parameters
     sizes: dict[str, Any] = {name: _FRONT_POINTS for name in ("n_pareto_points", "n_points") if name in known}
     if "ref_dirs" in known:  # DTLZ, WFG
-        from pymoo.util.ref_dirs import get_reference_directions
-
         partitions = _FRONT_POINTS - 1
         while m > 2 and partitions > 2 and comb(partitions + m - 1, m - 1) > _FRONT_POINTS:  # Das and Dennis 1998
             partitions -= 1
-        sizes["ref_dirs"] = get_reference_directions("das-dennis", m, n_partitions=partitions)
+        directions = import_module("pymoo.util.ref_dirs").get_reference_directions
+        sizes["ref_dirs"] = directions("das-dennis", m, n_partitions=partitions)
     if "points_each_iteration" in known:  # WFG
         sizes |= {"n_iterations": 20, "points_each_iteration": _FRONT_POINTS}
     problem = copy(problem)
