@@ -18,6 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 #: Largest and smallest magnitude that the core keeps mean and stds within, per dtype.
 LIMITS = {"float32": (1e-30, 1e30), "float64": (1e-150, 1e150)}
 
+_REACH = 3.0  # stds that the mean may lie outside a side, see `_bounds.py`
 _RECYCLED_BYTES = 2**20  # smaller populations cost no page faults worth avoiding
 
 
@@ -48,11 +49,16 @@ class SearchDistribution:
     def _arguments(self) -> tuple[Array, Array, Array | None, Array | None, int]:
         return self.mean, self.std, self.low, self.high, self.seed
 
+    def feasible_mean(self) -> Array:
+        """Return the point of the box that is nearest to the mean, shape (d,), a copy."""
+        mean: Array = self.mean.copy() if self.low is None else np.clip(self.mean, self.low, self.high)
+        return mean
+
     def population(self, generation: int, rows: int, center: int) -> Array:
         """Return all rows of a generation, row 0 the mean if ``center``; the caller may keep the array."""
         X = self._recycled((rows, self.mean.size))
         if center:
-            X[0] = self.mean
+            X[0] = self.feasible_mean()
         _core.sample_population(*self._arguments, generation, self.mirrored, 0, X[center:], self.n_threads)
         return X
 
@@ -109,12 +115,15 @@ class SearchDistribution:
             raise RuntimeError("`step` must follow `estimate`.")
         mean_gradient, std_gradient = self._gradients
         path = np.empty_like(state.path)
+        low, high = self.low, self.high
+        if low is not None and high is not None:
+            low, high = low - _REACH * self.std, high + _REACH * self.std
         summary = Summary(
             *_core.update_distribution(
                 self.mean,
                 self.std,
-                self.low,
-                self.high,
+                low,
+                high,
                 mean_gradient,
                 std_gradient,
                 coefficients,
@@ -132,6 +141,9 @@ class SearchDistribution:
         if summary.finite:
             np.copyto(self.mean, mean_gradient[0])
             np.copyto(self.std, std_gradient[0])
+            if self.low is not None and self.high is not None:
+                np.minimum(self.std, self.high - self.low, out=self.std)
+                summary = summary._replace(max_std=float(self.std.max()), min_std=float(self.std.min()))
         return summary, path
 
 
