@@ -22,6 +22,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from . import _core
+
 FloatArray = npt.NDArray[np.float64]
 
 _FAR = 2.0
@@ -45,23 +47,5 @@ def pull_in(w: FloatArray, valid: npt.NDArray[np.uint8], weights: FloatArray) ->
     ndarray, shape (N, m)
         `w` itself where there is no outlier. O(N (m + log N)).
     """
-    rows = np.flatnonzero(valid)
-    if rows.size < _FEWEST:
-        return w
-    value = np.zeros(rows.size)
-    for i, weight in enumerate(weights):  # in this order on every machine, unlike a matrix product
-        value += weight * w[rows, i]
-    order = np.argsort(value, kind="stable")
-    n = rows.size
-    first, middle, third = value[order[n // 4]], value[order[n // 2]], value[order[(3 * n) // 4]]
-    limit = third + _FAR * (third - first)
-    out = value > limit
-    if not out.any() or not limit > middle:
-        return w
-    centre = w[rows[order[n // 2]]]
-    shrink = (limit - middle) / (value[out] - middle)
-    w = w.copy()
-    w[rows[out]] = centre + shrink[:, None] * (w[rows[out]] - centre)
-    for i in range(w.shape[1]):
-        w[rows, i] -= w[rows, i].mean()
-    return w
+    pulled = _core.pull_in(w, valid, weights, _FAR, _FEWEST)
+    return w if pulled is None else pulled

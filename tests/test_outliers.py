@@ -5,10 +5,22 @@ import pytest
 
 import pyasmg
 from pyasmg._outliers import pull_in
+from tests.twins import outliers as twin
 
 
 def conditioned(F):
     return np.ascontiguousarray((F - F.mean(axis=0)) / F.std(axis=0) / len(F))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_twin(seed):
+    rng = np.random.default_rng(seed)
+    n, m = int(rng.integers(1, 40)), int(rng.integers(1, 5))
+    w, weights = rng.standard_normal((n, m)) ** 3, rng.random(m)
+    valid = (rng.random(n) > 0.1).astype(np.uint8)
+    w -= w.mean(axis=0)
+    w[valid == 0] = 0.0
+    np.testing.assert_allclose(pull_in(w, valid, weights), twin.pull_in(w, valid, weights), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("m", [1, 3])
