@@ -32,7 +32,17 @@ def machine() -> str:
                 model = line.split(":", 1)[1].strip()
                 break
     today = datetime.date.today().isoformat()
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, {today}"
+    return f"pyasmg {_version()}, {model}, {os.cpu_count()} cores, Python {platform.python_version()}, {today}"
+
+
+def _version() -> str:
+    """Return pyasmg's version as its sources tell it, without importing it."""
+    return (Path(__file__).parents[1] / "pyasmg" / "_version.py").read_text().rpartition("=")[2].strip(' "\n')
+
+
+def header() -> str:
+    """Return the two lines that stand above every result: the command, and version, machine and date."""
+    return f"# python -m {_command()}\n# {machine()}\n"
 
 
 class Table:
@@ -68,7 +78,7 @@ class Table:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{self.name}.csv"
         with path.open("w", newline="") as file:
-            file.write(f"# python -m {_command()}\n# {machine()}\n")
+            file.write(header())
             writer = csv.writer(file)
             writer.writerow(self.columns)
             writer.writerows(self.rows)
@@ -90,6 +100,7 @@ def _command() -> str:
         root = Path(__file__).resolve().parents[1]
         inside = module.resolve().is_relative_to(root)
         name = ".".join(module.resolve().relative_to(root).with_suffix("").parts) if inside else module.stem
+        name = name.removesuffix(".__main__")
     return " ".join([name, *sys.argv[1:]])
 
 

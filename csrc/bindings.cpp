@@ -15,7 +15,10 @@
 #include "elementary.hpp"
 #include "estimator.hpp"
 #include "fair_weights.hpp"
+#include "gradient_surgery.hpp"
+#include "nonnegative_qp.hpp"
 #include "objectives.hpp"
+#include "outliers.hpp"
 #include "population.hpp"
 #include "rng.hpp"
 #include "row_products.hpp"
@@ -31,6 +34,8 @@ template <class T>
 using Array = py::array_t<T, py::array::c_style>;
 template <class T>
 using MaybeArray = std::optional<Array<T>>;
+
+using Indices = py::array_t<std::int64_t, py::array::c_style>;
 
 void require(bool condition, const char* message) {
     if (!condition) throw std::invalid_argument(message);
@@ -48,6 +53,18 @@ pyasmg::Distribution<T> distribution_of(const Array<T>& mean, const Array<T>& st
     return {
         size(mean.size()), mean.data(), std.data(), low ? low->data() : nullptr, high ? high->data() : nullptr, seed,
         generation,        mirrored};
+}
+
+// What PCGrad and GradVac get: m, the number of tasks.
+std::size_t surgery_size(const Array<double>& cosines, const Indices& order) {
+    require(cosines.ndim() == 2 && cosines.shape(0) == cosines.shape(1), "cosines must have shape (m, m).");
+    const py::ssize_t m = cosines.shape(0);
+    require(m > 0 && order.ndim() == 2 && order.shape(0) == m && order.shape(1) == m - 1,
+            "order must have shape (m, m - 1), m >= 1.");
+    const std::int64_t* entry = order.data();
+    for (py::ssize_t i = 0; i < order.size(); ++i)
+        require(entry[i] >= 0 && entry[i] < m, "order must hold 0 .. m - 1.");
+    return size(m);
 }
 
 template <class T>
@@ -201,6 +218,23 @@ PYBIND11_MODULE(_core, m) {
         },
         py::arg("values").noconvert(), py::arg("center").noconvert(), py::arg("standardise"));
 
+    // Returns a changed copy of w, or None where it needs no change.
+    m.def(
+        "pull_in",
+        [](const Array<double>& w, const Array<std::uint8_t>& valid, const Array<double>& weights, double far,
+           std::size_t fewest) -> MaybeArray<double> {
+            require(w.ndim() == 2 && valid.size() == w.shape(0) && weights.size() == w.shape(1),
+                    "w must have shape (N, m), valid (N,), weights (m,).");
+            Array<double> changed({w.shape(0), w.shape(1)});
+            std::copy_n(w.data(), w.size(), changed.mutable_data());
+            if (!pyasmg::pull_in(size(w.shape(0)), size(w.shape(1)), valid.data(), weights.data(), far, fewest,
+                                 changed.mutable_data()))
+                return std::nullopt;
+            return changed;
+        },
+        py::arg("w").noconvert(), py::arg("valid").noconvert(), py::arg("weights").noconvert(), py::arg("far"),
+        py::arg("fewest"));
+
     // Returns (ratio, log_scale, count); the arguments are left as they are.
     m.def(
         "follow_scales",
@@ -256,6 +290,58 @@ PYBIND11_MODULE(_core, m) {
             return py::make_tuple(weights, n_steps);
         },
         py::arg("gram").noconvert(), py::arg("alpha"), py::arg("preference").noconvert());
+
+    // Returns (y, whether the value has a bound).
+    m.def(
+        "nonnegative_qp",
+        [](const Array<double>& matrix, const Array<double>& linear, bool bounded) {
+            require(matrix.ndim() == 2 && matrix.shape(0) == matrix.shape(1), "matrix must have shape (m, m).");
+            require(linear.ndim() == 1 && linear.size() == matrix.shape(0), "linear must have shape (m,).");
+            Array<double> y(linear.size());
+            const bool has_bound =
+                pyasmg::nonnegative_qp(size(linear.size()), matrix.data(), linear.data(), bounded, y.mutable_data());
+            return py::make_tuple(y, has_bound);
+        },
+        py::arg("matrix").noconvert(), py::arg("linear").noconvert(), py::arg("bounded"));
+
+    m.def(
+        "bounded_qps",
+        [](const Array<double>& matrix, const Array<double>& linears) {
+            require(matrix.ndim() == 2 && matrix.shape(0) == matrix.shape(1), "matrix must have shape (m, m).");
+            require(linears.ndim() == 2 && linears.shape(1) == matrix.shape(0), "linears must have shape (count, m).");
+            Array<double> y({linears.shape(0), linears.shape(1)});
+            pyasmg::bounded_qps(size(matrix.shape(0)), size(linears.shape(0)), matrix.data(), linears.data(),
+                                y.mutable_data());
+            return y;
+        },
+        py::arg("matrix").noconvert(), py::arg("linears").noconvert());
+
+    m.def(
+        "remove_conflicts",
+        [](const Array<double>& cosines, const Indices& order) {
+            const std::size_t n_tasks = surgery_size(cosines, order);
+            Array<double> coefficients({cosines.shape(0), cosines.shape(1)});
+            pyasmg::remove_conflicts(n_tasks, cosines.data(), order.data(), coefficients.mutable_data());
+            return coefficients;
+        },
+        py::arg("cosines").noconvert(), py::arg("order").noconvert());
+
+    // Returns (coefficients, usual); the argument is left as it is.
+    m.def(
+        "vaccinate",
+        [](const Array<double>& cosines, const Indices& order, double rate, bool always, double largest_target,
+           const Array<double>& usual) {
+            const std::size_t n_tasks = surgery_size(cosines, order);
+            require(usual.size() == cosines.size(), "usual must have shape (m, m).");
+            Array<double> coefficients({cosines.shape(0), cosines.shape(1)}),
+                updated({cosines.shape(0), cosines.shape(1)});
+            std::copy_n(usual.data(), usual.size(), updated.mutable_data());
+            pyasmg::vaccinate(n_tasks, cosines.data(), order.data(), {rate, always, largest_target},
+                              updated.mutable_data(), coefficients.mutable_data());
+            return py::make_tuple(coefficients, updated);
+        },
+        py::arg("cosines").noconvert(), py::arg("order").noconvert(), py::arg("rate"), py::arg("always"),
+        py::arg("largest_target"), py::arg("usual").noconvert());
 
     m.def(
         "philox4x32",

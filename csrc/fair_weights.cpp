@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "cholesky.hpp"
 #include "elementary.hpp"
 #include "gram.hpp"
 
@@ -46,37 +47,6 @@ double scaled_exp(double f, double x, int n) {
     const double fraction = std::frexp(f * exp_bounded(x - k * kLog2), &shift);
     const double value = std::ldexp(fraction, static_cast<int>(exponent) + shift);
     return std::clamp(value, std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
-}
-
-// U with N = U'U over the upper triangle of the row-major n x n matrix; false where N is not positive definite.
-bool factorise(std::size_t n, double* matrix) {
-    for (std::size_t k = 0; k < n; ++k) {
-        double* top = matrix + k * n;
-        if (!(top[k] > 0.0)) return false;
-        const double inverse = 1.0 / std::sqrt(top[k]);
-        for (std::size_t j = k; j < n; ++j) top[j] *= inverse;
-        for (std::size_t i = k + 1; i < n; ++i) {
-            double* row = matrix + i * n;
-            const double factor = top[i];
-            for (std::size_t j = i; j < n; ++j) row[j] -= factor * top[j];
-        }
-    }
-    return true;
-}
-
-// U'U x = b, in place.
-void solve_factorised(std::size_t n, const double* factor, double* x) {
-    for (std::size_t k = 0; k < n; ++k) {
-        const double* row = factor + k * n;
-        x[k] /= row[k];
-        for (std::size_t j = k + 1; j < n; ++j) x[j] -= row[j] * x[k];
-    }
-    for (std::size_t k = n; k-- > 0;) {
-        const double* row = factor + k * n;
-        double sum = x[k];
-        for (std::size_t j = k + 1; j < n; ++j) sum -= row[j] * x[j];
-        x[k] = sum / row[k];
-    }
 }
 
 // The scaled problem, for n gradients that are not zero.

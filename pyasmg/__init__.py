@@ -3,7 +3,7 @@
 :class:`ASMG` is the ask/tell optimizer, :func:`minimize` the one-call interface, :func:`min_norm_weights` the exact
 simplex QP behind it, :func:`fair_weights` the weights of Nash-MTL, FairGrad and PIVRG. ``pyasmg.evaluation`` holds
 the ways in which objective values are asked for, ``pyasmg.store`` the file that a run survives in, ``pyasmg.mtl`` the
-multi-task methods for PyTorch.
+multi-task methods for PyTorch, ``pyasmg.clip`` the tuning of CLIP prompts.
 """
 
 import importlib as _importlib
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 #: Imported when they are asked for: ``pyasmg.store`` works without an import of its own, and ``mtl`` needs PyTorch.
-_ON_DEMAND = ("callbacks", "mtl", "problems", "report", "store")
+_ON_DEMAND = ("callbacks", "clip", "mtl", "problems", "report", "store")
 
 
 def __getattr__(name: str) -> _Any:

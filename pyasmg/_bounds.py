@@ -4,9 +4,15 @@ The search runs over all of R^d; the objective sees ``clip(y)``, the nearest poi
 ``F(clip(y))`` is an ordinary black box on R^d, and z, the standard normal behind y, is what the natural gradient is
 built from, also where y was clipped: the estimate is that of the composed function's smoothing, without bias. (Taking
 (clip(y) - mean) / std in its place is what biases: it treats samples on a side as if they had been drawn there.) The
-composed function is constant beyond a side, so the mean is projected onto the box after each step; it is feasible, and
-never lost outside. Folding the samples back instead was tried: mirrored at a side, an optimum near it becomes two, and
-the search settles between them, on the side.
+composed function is constant beyond a side, so after each step the mean is brought back to within 3 stds of the box: it
+is never lost outside. ``opt.mean`` and what is recommended are its nearest point in the box, and a std is at most the
+box's width.
+
+Why not onto the box itself: an optimum on a side then keeps half of the samples off the side for as long as the std of
+that coordinate lasts, and where the objectives do not agree on the side to take, it lasts for ever; the noise of this
+one coordinate hides all others. (DTLZ2, d = 30, 10,000 evaluations: distance 0.13 to the front; with 3 stds 5e-14.)
+Folding the samples back instead was tried: mirrored at a side, an optimum near it becomes two, and the search settles
+between them, on the side.
 """
 
 from __future__ import annotations

@@ -75,11 +75,12 @@ def _opened(target: str, unfinished: Path, special: bool) -> TextIO:
 
 
 def _evaluations(reader: RunReader) -> Iterator[list[Any]]:
-    n_objectives = next((len(row["f"]) for row in reader.evaluations() if row["f"] is not None), 0)
-    names = [f"f{i + 1}" for i in range(n_objectives)]
+    # Prompt tuning evaluates some means on other images, with accuracies behind the losses.
+    n_values = max((len(row["f"]) for row in reader.evaluations() if row["f"] is not None), default=0)
+    names = [f"f{i + 1}" for i in range(n_values)]
     yield ["generation", "candidate", "status", *names, "seconds", "attempts", "cost", "error"]
     for row in reader.evaluations():
-        values = row["f"] if row["f"] is not None else [None] * n_objectives
+        values = _padded(row["f"] or [], n_values)
         fields = row["generation"], row["candidate"], row["status"]
         yield [*fields, *values, row["seconds"], row["attempts"], row["cost"], row["error"]]
 

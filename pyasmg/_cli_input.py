@@ -102,9 +102,9 @@ def weighting(text: str) -> Any:
     return numbers("--weighting", text, "weights") if text[:1] in "+-.@0123456789" else text
 
 
-def output_path(output: str | None) -> Path:
+def output_path(output: str | None, default: str = DEFAULT_OUTPUT) -> Path:
     """Return where the result goes: checked now, because after a long run it would be too late."""
-    path = Path(DEFAULT_OUTPUT if output is None else output)
+    path = Path(default if output is None else output)
     if output is None:
         stem, number = path.stem, 1
         while path.exists():

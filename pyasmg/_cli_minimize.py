@@ -195,7 +195,7 @@ def minimize_command(
     }
     path = output_path(output)
     callbacks = _logs(log, tensorboard)
-    with _signals() as received, contextlib.ExitStack() as stack:
+    with signals() as received, contextlib.ExitStack() as stack:
         executor = None
         fun: Any
         if command is not None:
@@ -367,7 +367,7 @@ def _leave_workers(status: int) -> None:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
+def signals() -> Iterator[list[int]]:
     """Let SIGTERM end the run as Ctrl-C does; the list says whether it came."""
     received: list[int] = []
 

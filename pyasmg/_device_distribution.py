@@ -10,7 +10,7 @@ import numpy.typing as npt
 from . import _core
 from ._cuda import open_runtime
 from ._device_array import DeviceArray, lend, stream_handle, to_device, to_host, torch_for
-from ._distribution import Array, FloatArray, Summary, pull_factors, take_recycled
+from ._distribution import REACH, Array, FloatArray, Summary, pull_factors, take_recycled
 from ._step_size import Steps, StepState
 
 
@@ -58,6 +58,11 @@ class DeviceDistribution:
         std: Array = self._search.std(self._stream())
         return std
 
+    def feasible_mean(self) -> Array:
+        """Return the point of the box that is nearest to the mean, shape (d,), on the host."""
+        mean: Array = self.mean if self.low is None else np.clip(self.mean, self.low, self.high)
+        return mean
+
     def _stream(self) -> int:
         if self.stream is not None:
             return self.stream
@@ -76,12 +81,8 @@ class DeviceDistribution:
         return self._sampled(generation, 0, rows, center)
 
     def candidate(self, generation: int, index: int) -> Any:
-        """Return one row of shape (d,) on the device."""
-        return self._one(generation, index, 0)
-
-    def center_row(self) -> Any:
-        """Return the mean on the device, shape (d,)."""
-        return self._one(0, 0, 1)
+        """Return one row of shape (d,) on the device; -1 is the mean's."""
+        return self._one(generation, max(index, 0), int(index < 0))
 
     def rows(self, generation: int, first: int, count: int, center: int) -> Any:
         """Return rows of ``ask()`` on the device, counted with the mean as row 0 if ``center``."""
@@ -161,6 +162,7 @@ class DeviceDistribution:
             steps.mean,
             steps.std,
             std_shift,
+            REACH,
             inverse,
             path._array,
             new_path._array,

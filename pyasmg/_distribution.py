@@ -19,6 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 #: Largest and smallest magnitude that the core keeps mean and stds within, per dtype.
 LIMITS = {"float32": (1e-30, 1e30), "float64": (1e-150, 1e150)}
 
+REACH = 3.0  # stds that the mean may lie outside a side, see `_bounds.py`
 _RECYCLED_BYTES = 2**20  # smaller populations cost no page faults worth avoiding
 
 
@@ -56,16 +57,23 @@ class SearchDistribution:
     def _arguments(self) -> tuple[Array, Array, Array | None, Array | None, int]:
         return self.mean, self.std, self.low, self.high, self.seed
 
+    def feasible_mean(self) -> Array:
+        """Return the point of the box that is nearest to the mean, shape (d,), a copy."""
+        mean: Array = self.mean.copy() if self.low is None else np.clip(self.mean, self.low, self.high)
+        return mean
+
     def population(self, generation: int, rows: int, center: int) -> Array:
         """Return all rows of a generation, row 0 the mean if ``center``; the caller may keep the array."""
         X = self._recycled((rows, self.mean.size))
         if center:
-            X[0] = self.mean
+            X[0] = self.feasible_mean()
         _core.sample_population(*self._arguments, generation, self.mirrored, 0, X[center:], self.n_threads)
         return X
 
     def candidate(self, generation: int, index: int) -> Array:
-        """Return one row in O(d)."""
+        """Return one row in O(d); -1 is the mean's."""
+        if index < 0:
+            return self.feasible_mean()
         x = np.empty((1, self.mean.size), self.mean.dtype)
         _core.sample_population(*self._arguments, generation, self.mirrored, index, x, self.n_threads)
         candidate: Array = x[0]
@@ -76,17 +84,12 @@ class SearchDistribution:
         if stream is not None:
             raise ValueError("`stream` is for a search with device='cuda'; this one is on the CPU.")
 
-    def center_row(self) -> Array:
-        """Return the mean, a copy."""
-        mean: Array = self.mean.copy()
-        return mean
-
     def rows(self, generation: int, first: int, count: int, center: int) -> Array:
         """Return rows of ``ask()``, counted with the mean as row 0 if ``center``."""
         X = np.empty((count, self.mean.size), self.mean.dtype)
         with_mean = int(bool(center) and first == 0 and count > 0)
         if with_mean:
-            X[0] = self.mean
+            X[0] = self.feasible_mean()
         sampled, at = X[with_mean:], first - center + with_mean
         if len(sampled):
             _core.sample_population(*self._arguments, generation, self.mirrored, at, sampled, self.n_threads)
@@ -150,12 +153,15 @@ class SearchDistribution:
             raise RuntimeError("`step` must follow `estimate`.")
         mean_gradient, std_gradient = self._gradients
         path = np.empty_like(state.path)
+        low, high = self.low, self.high
+        if low is not None and high is not None:
+            low, high = low - REACH * self.std, high + REACH * self.std
         summary = Summary(
             *_core.update_distribution(
                 self.mean,
                 self.std,
-                self.low,
-                self.high,
+                low,
+                high,
                 mean_gradient,
                 std_gradient,
                 coefficients,
@@ -170,9 +176,13 @@ class SearchDistribution:
                 self.n_threads,
             )
         )
+        mean, std = mean_gradient[0], std_gradient[0]
+        if self.low is not None and self.high is not None:
+            np.minimum(std, self.high - self.low, out=std)
+            summary = summary._replace(max_std=float(std.max()), min_std=float(std.min()))
         if summary.finite:
-            np.copyto(self.mean, mean_gradient[0])
-            np.copyto(self.std, std_gradient[0])
+            np.copyto(self.mean, mean)
+            np.copyto(self.std, std)
         return summary, path
 
 

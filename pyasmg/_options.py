@@ -79,6 +79,11 @@ class Options:
         return int(self.baseline == "center")
 
     @cached_property
+    def automatic(self) -> bool:
+        """Whether the values may be conditioned beyond the source's formulae: not where steps or baseline are set."""
+        return self.step_size is None and self.std_step_size is None and not self.center
+
+    @cached_property
     def n_candidates(self) -> int:
         """Rows of a generation."""
         return self.popsize + self.center

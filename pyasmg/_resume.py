@@ -10,7 +10,6 @@ import numpy as np
 from ._state import StateError
 from ._store_lock import StoreError
 from .asmg import ASMG
-from .evaluation._base import FINAL
 from .evaluation._driver import matrix
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def restore(store: RunStore, fresh: ASMG) -> ASMG:
     opt = _last_snapshot(store, fresh)
     while opt.n_iterations in summaries:
         generation = opt.n_iterations
-        records = {i: record for i, record in store.records(generation).items() if i != FINAL}
+        records = {i: record for i, record in store.records(generation).items() if i >= 0}
         sizes = {record.values.size for record in records.values() if record.values is not None}
         if len(records) != opt.n_candidates or len(sizes) != 1:
             raise StoreError(

@@ -105,9 +105,9 @@ class Run:
         n = self.opt.n_iterations
         self.history = History(row for row in store.generations() if row["generation"] < n)
         told = ((generation, record) for generation, record in store.failures() if generation < n)
-        self.failures = [record.failure(g) for g, record in told if record.candidate != FINAL]
+        self.failures = [record.failure(g) for g, record in told if record.candidate >= 0]
         self._open = store.records(n)
-        broken = [i for i, record in self._open.items() if record.error and not record.open and i != FINAL]
+        broken = [i for i, record in self._open.items() if record.error and not record.open and i >= 0]
         if len(broken) > self._max_failed:  # the generation that ended the last session: somebody mended something
             anew = {i: dataclasses.replace(self._open[i], open=True, attempts=0) for i in broken}
             self._open = {**self._open, **anew}
@@ -135,7 +135,7 @@ class Run:
 
     def _afford(self) -> dict[str, Any]:
         """Return the budget that a whole generation and the final mean would overrun."""
-        n_known = sum(not record.open for i, record in self._open.items() if i != FINAL)
+        n_known = sum(not record.open for i, record in self._open.items() if i >= 0)
         name = self.budget.spent(self.opt.n_candidates - n_known + 1)
         return {name: getattr(self.budget, name)} if name else {}
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 FORMAT = "pyasmg.ASMG"
-VERSION = 1
+VERSION = 2
 
 
 class StateError(ValueError):

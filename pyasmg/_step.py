@@ -11,6 +11,7 @@ from . import _core
 from ._device_distribution import DeviceDistribution
 from ._distribution import FloatArray, SearchDistribution, Summary
 from ._options import Options
+from ._outliers import pull_in
 from ._scaling import Scaling
 from ._step_size import StepState
 from .weighting import Generation, Weighting
@@ -55,6 +56,11 @@ def take_step(
     w, valid, n_valid = values.w, values.valid, values.n_valid
     m = w.shape[1]
     columns, mean = w, values.offset
+    ratio = np.ones(m)
+    if options.scale_objectives:
+        ratio, scaling = scaling.follow(values.scale)
+    if options.automatic and iteration > 0:
+        columns = w = pull_in(w, valid, previous * ratio)
     if center is not None:
         # Eqs. 4.12-4.13 subtract F(mean), A.152-A.153 the generation's mean: a column of ones turns one into the other
         # without a second pass over the sample.
@@ -69,11 +75,7 @@ def take_step(
             f"got a spread of {values.spread.max():g}. Divide it by its unit, or use scale_objectives=True."
         )
 
-    if options.scale_objectives:
-        ratio, scaling = scaling.follow(values.scale)
-        scaled_gram, active = gram * (ratio[:, None] * ratio), ratio > 0.0
-    else:
-        ratio, scaled_gram, active = np.ones(m), gram, np.ones(m, dtype=bool)
+    scaled_gram, active = gram * (ratio[:, None] * ratio), ratio > 0.0
     weights = weighting(Generation(iteration, scaled_gram, mean, values.median, values.scale, active, previous))
     if weighting.momentum:
         gamma = options.gamma(iteration)
@@ -91,11 +93,13 @@ def take_step(
         coefficients = np.append(coefficients, -(coefficients * shift).sum())
     steps = step_state.choose(options.step_size, options.std_step_size, n_valid, search.dimension)
     mean_std_gradient /= sigma
-    summary, path = search.step(
-        coefficients, steps, steps.held_back * mean_std_gradient, options.std_form == "inverse", step_state
-    )
+    # Within bounds the stds need no help: the sides say how wide they may be, and a mean that rests on a side is
+    # pushed there by gradients that agree for ever.
+    growth = step_state.growth if options.std_step_size is None and search.low is None else 0.0
+    std_shift = steps.held_back * mean_std_gradient + growth / steps.std
+    summary, path = search.step(coefficients, steps, std_shift, options.std_form == "inverse", step_state)
     if summary.finite:
-        shrinkage = steps.std * (1.0 - steps.held_back) * mean_std_gradient
+        shrinkage = steps.std * (1.0 - steps.held_back) * mean_std_gradient - growth
         norms_of = summary.path_norm, summary.step_norm
         step_state = step_state.advance(path, *norms_of, shrinkage, n_valid, search.dimension)
     return Outcome(weights, gram, scaling, step_state, summary)

@@ -23,7 +23,7 @@ CREATE TABLE settings (
 ) WITHOUT ROWID;
 CREATE TABLE evaluations (
     generation INTEGER NOT NULL,
-    candidate INTEGER NOT NULL,         -- row of ask(); -1: the mean at the end of a run
+    candidate INTEGER NOT NULL,         -- row of ask(); -1: the mean at the end of a run; below: pyasmg.clip._questions
     status INTEGER NOT NULL,            -- 0 answered, 1 failed, 2 failed and to be asked for again
     f BLOB,                             -- m little-endian doubles
     seconds REAL,                       -- of the last attempt

@@ -41,13 +41,15 @@ class ASMG:
     x0 : array_like, shape (d,)
         Start of the mean. Copied.
     sigma0 : float or array_like of shape (d,)
-        Start of the standard deviations, > 0: about a third of the distance within which the optimum is expected.
+        Start of the standard deviations, > 0: about a third of the distance within which the optimum is expected. The
+        automatic rule lets far too small ones grow, at some cost; within bounds it does not.
     n_objectives : int, optional
         m; taken from the first ``tell`` if not given. m = 1 works.
     popsize : int, optional
         N >= 2 candidates per generation; default ``4 + floor(3 ln d)``, made even for mirrored samples.
     step_size, std_step_size : float or "auto"
-        beta of Eq. A.152 (mean) and of Eq. A.153 (stds). See :mod:`pyasmg._step_size` for the automatic rule.
+        beta of Eq. A.152 (mean) and of Eq. A.153 (stds). See :mod:`pyasmg._step_size` for the automatic rule. Where
+        both are automatic and ``baseline="mean"``, outliers of the values are pulled in: :mod:`pyasmg._outliers`.
     scale_objectives : bool
         Give each objective a unit of its own *before* it enters the QP and the weighted sum: a running mean of its
         standard deviation, see :mod:`pyasmg._scaling`. The search is then invariant to the units of each objective.
@@ -208,9 +210,8 @@ class ASMG:
 
     @property
     def mean(self) -> Array:
-        """Mean of the search distribution, shape (d,), a copy."""
-        mean: Array = self._search.mean.copy()
-        return mean
+        """Mean of the search distribution, shape (d,), a copy; with bounds the point of the box nearest to it."""
+        return self._search.feasible_mean()
 
     @property
     def stds(self) -> Array:
@@ -381,7 +382,7 @@ class ASMG:
         """Return row ``index`` of ``ask()`` alone, shape (d,), in O(d): the same bits."""
         row = integer("index", index, 0, self._options.n_candidates - 1) - self._options.center
         self._open_generation()
-        return self._search.candidate(self._n_iterations, row) if row >= 0 else self._search.center_row()
+        return self._search.candidate(self._n_iterations, row)
 
     def _ask_rows(self, first: int, count: int) -> Any:
         """Return some rows of ``ask()``, shape (count, d)."""
@@ -518,7 +519,7 @@ class ASMG:
                 "std0_max": self._std0_max,
                 **{name: None if array is None else array.copy() for name, array in arrays.items()},
                 "weighting_state": self._weighting.state_dict(),
-                "step_state": [self._step_state.energy, self._step_state.log_gain, self._step_state.shrinkage],
+                "step_state": self._step_state.numbers(),
                 "stopping_state": self._stopping.state_dict(),
                 "asked": self._asked,
                 "n_objectives": self._n_objectives,

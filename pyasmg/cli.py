@@ -1,4 +1,4 @@
-"""The command line: ``pyasmg minimize``, ``show``, ``export``, ``watch`` and ``demo``.
+"""The command line: ``pyasmg minimize``, ``show``, ``export``, ``watch``, ``demo`` and ``clip``.
 
 Exit status: 0 done, 1 the run failed, 2 an option makes no sense, 128 + n stopped by signal n (130 for
 Ctrl-C). What was found is written in each case but 2; that it can be is checked before the run starts.
@@ -13,6 +13,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from ._cli_clip import app as clip_app
 from ._cli_input import OptionError, in_options, number_option
 from ._cli_minimize import minimize_command
 from ._cli_output import complain
@@ -67,6 +68,7 @@ def _root(
 
 app.command("minimize")(minimize_command)
 add_commands(app)
+app.add_typer(clip_app, name="clip")
 
 
 @app.command("demo")

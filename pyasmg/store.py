@@ -252,6 +252,11 @@ class RunStore:
         statement = "SELECT count(*) FROM evaluations WHERE candidate = -1 AND generation < ?"
         return int(self._open.execute(statement, (before,)).fetchone()[0])
 
+    def generations_of(self, candidate: int) -> list[int]:
+        """Return the generations in which a candidate, as a rule one that is no row of ``ask()``, was evaluated."""
+        statement = "SELECT generation FROM evaluations WHERE candidate = ? ORDER BY generation"
+        return [int(row[0]) for row in self._open.execute(statement, (candidate,))]
+
     def spent(self) -> dict[str, float]:
         """Return seconds and cost so far, and the most that one evaluation took of each."""
         seconds = self._open.execute("SELECT total(seconds) FROM sessions").fetchone()[0]

@@ -63,6 +63,8 @@ int main() {
     test_simplex_qp_refuses();
     test_fair_weights();
     test_fair_weights_refuses();
+    test_nonnegative_qp();
+    test_gradient_surgery();
     test_concurrent_callers();
     std::printf("%d checks, %d failures, levels up to %s\n", n_checks, n_failures,
                 pyasmg::simd_levels().back().c_str());

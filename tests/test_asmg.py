@@ -273,6 +273,24 @@ def test_bounds_every_candidate_is_feasible_and_the_optimum_on_a_side_is_found()
     assert ((opt.mean >= low) & (opt.mean <= high)).all()
 
 
+def test_a_side_that_objectives_do_not_agree_on_does_not_disturb_the_rest():
+    """DTLZ2's shape: the first coordinate chooses a point of the front, the others how far it is behind."""
+
+    def F(X):
+        behind = 1 + ((X[:, 1:] - 0.5) ** 2).sum(axis=1)
+        return np.stack([behind * np.cos(X[:, 0] * np.pi / 2), behind * np.sin(X[:, 0] * np.pi / 2)], axis=1)
+
+    for seed in range(3):
+        opt = pyasmg.ASMG(np.full(20, 0.3), 0.3, bounds=(0.0, 1.0), seed=seed)
+        while not opt.stop() and opt.n_evaluations < 12_000:
+            X = opt.ask()
+            assert ((X >= 0) & (X <= 1)).all()
+            opt.tell(X, F(X))
+        assert ((opt.mean >= 0) & (opt.mean <= 1)).all()
+        assert (opt.stds <= 1).all()
+        assert np.abs(opt.mean[1:] - 0.5).max() < 1e-3, seed
+
+
 def test_float32_bounds_round_to_the_inside():
     low, high = 0.1, 0.3  # neither is a float32 number
     opt = pyasmg.ASMG(np.full(50, 0.1), 1.0, bounds=(low, high), seed=1, dtype="float32")

@@ -69,6 +69,82 @@ def test_same_search(device, options):
     assert opts[0].device == "cpu"
 
 
+def run_on_both(device, d, objective, generations, **options):
+    """Return the two searches, on the CPU and on the device, after these generations."""
+    opts = [pyasmg.ASMG(np.zeros(d), seed=7, device=where, **options) for where in ("cpu", device)]
+    for opt in opts:
+        for _ in range(generations):
+            X = opt.ask()
+            opt.tell(X, objective(host(X).astype(np.float64)))
+    assert_same(*opts)
+    return opts
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("memory", ["store", "regenerate"])
+@pytest.mark.parametrize("baseline", ["mean", "center"])
+def test_a_mean_outside_the_box(device, dtype, memory, baseline):
+    """Both objectives have their best point beyond a side: the mean goes there, what is handed out does not."""
+
+    def F(X):
+        assert ((X >= -0.5) & (X <= 1.5)).all()
+        return np.column_stack((((X - 2) ** 2).sum(axis=1), ((X - 3) ** 2).sum(axis=1)))
+
+    options = {"dtype": dtype, "memory": memory, "baseline": baseline, "bounds": (-0.5, 1.5), "popsize": 20}
+    opts = [pyasmg.ASMG(np.zeros(30), 0.9, seed=7, device=where, **options) for where in ("cpu", device)]
+    for opt in opts:
+        for _ in range(25):
+            X = opt.ask()
+            opt.tell(F(host(X if memory == "store" else X[:]).astype(np.float64)))
+    cpu, on = opts
+    assert_same(cpu, on)
+    for opt in opts:
+        assert (opt._search.mean > 1.5).any()
+        assert (opt.mean == 1.5).any()
+        assert opt.mean.max() <= 1.5
+    np.testing.assert_array_equal(on._search.mean, cpu._search.mean)
+    for i in (0, 1):
+        np.testing.assert_array_equal(host(on.ask_one(i)), cpu.ask_one(i))
+    np.testing.assert_array_equal(host(on._ask_rows(0, 3)), cpu._ask_rows(0, 3))
+    assert type(on.ask_one(0)) is type(on.ask_one(1))  # also the mean's row is on the device
+    if baseline == "center":
+        np.testing.assert_array_equal(host(on.ask_one(0)), on.mean)
+
+
+def test_far_too_small_stds_grow(device):
+    def smooth(X):
+        return np.column_stack((((X - 1) ** 2).sum(axis=1), ((X - 2) ** 2).sum(axis=1)))
+
+    cpu, on = run_on_both(device, 10, smooth, 25, sigma0=1e-4, popsize=40)
+    assert cpu._step_state.growth > 0.0
+    assert on._step_state.growth == cpu._step_state.growth
+    again = pyasmg.ASMG.from_state_dict(on.state_dict(), device=device)
+    assert again._step_state.numbers() == cpu._step_state.numbers()
+    for opt in (cpu, again):
+        X = opt.ask()
+        opt.tell(X, smooth(host(X)))
+    assert_same(cpu, again)
+
+
+def test_outliers_are_pulled_in(device, monkeypatch):
+    def steep(X):
+        X = np.where(X > 0.0, 100.0 * X, X)
+        return np.column_stack((((X + 1) ** 2).sum(axis=1), ((X + 2) ** 2).sum(axis=1)))
+
+    found, pull_in = [], _core.pull_in
+
+    def watched(*arguments):
+        changed = pull_in(*arguments)
+        found.append(changed is not None)
+        return changed
+
+    monkeypatch.setattr(_core, "pull_in", watched)
+    run_on_both(device, 10, steep, 15, sigma0=0.3, popsize=40)
+    assert len(found) == 28  # not in the first generation
+    assert sum(found) >= 4
+    assert found[:14] == found[14:]
+
+
 def test_a_full_run(device):
     """Problem 4.21 to its end."""
     problem = ShiftedL1Ellipsoid(10)

@@ -57,7 +57,8 @@ class Case:
         x = None if X is None else self.upload(X)
         gram, norms = self.search.estimate(6, x, 0, None, self.valid, self.w, 0)
         path = self.upload(np.full_like(self.path, np.nan))
-        summary = self.search.step(self.coefficients, 0.7, 0.9, 0.01, False, self.upload(self.path), path, 3, 0.05, 0)
+        step = (self.coefficients, 0.7, 0.9, 0.01, 0.0, False)
+        summary = self.search.step(*step, self.upload(self.path), path, 3, 0.05, 0)
         return gram, norms, summary, self.search.mean(0), self.search.std(0), path.numpy()
 
 
@@ -124,7 +125,7 @@ def test_refused(runtime):
     case = Case(runtime, 4, 10, 2, np.float64)
     path = case.upload(np.zeros(10))
     with pytest.raises(ValueError, match="must follow"):
-        case.search.step(case.coefficients, 1.0, 1.0, 0.0, False, path, path, 1, 0.1, 0)
+        case.search.step(case.coefficients, 1.0, 1.0, 0.0, 0.0, False, path, path, 1, 0.1, 0)
     for x in (np.zeros((3, 10)), np.zeros((4, 9)), np.zeros((4, 10), np.float32)):
         with pytest.raises(ValueError, match="x must have shape"):
             case.search.estimate(6, case.upload(x), 0, None, case.valid, case.w, 0)

@@ -100,3 +100,51 @@ def test_a_population_that_is_kept_is_never_overwritten():
     address = first.ctypes.data
     del first
     assert opt.ask().ctypes.data == address, "memory that nobody holds is used again"
+
+
+@pytest.mark.parametrize("sigma0", [1e-6, 1e-3])
+def test_stds_that_are_far_too_small_grow(sigma0):
+    d, seed = 20, 7
+    opt = pyasmg.ASMG(np.full(d, 3.0), sigma0, seed=seed, max_evaluations=15_000)
+    largest, grew = 0.0, 0
+    while not opt.stop() and (opt.mean**2).sum() > 1e-8:
+        X = opt.ask()
+        opt.tell(X, (X**2).sum(axis=1))
+        largest, grew = max(largest, opt.stds.max()), grew + (opt._step_state.growth > 0)
+    assert (opt.mean**2).sum() <= 1e-8
+    assert grew > 100
+    assert 0.1 < largest < 20, "they grow to the size of the problem and not far beyond"
+
+
+def test_stds_that_fit_do_not_grow():
+    opt = pyasmg.ASMG(np.full(20, 3.0), 2.0, seed=7, max_evaluations=9000)
+    grew = 0
+    while not opt.stop():
+        X = opt.ask()
+        opt.tell(X, (X**2).sum(axis=1))
+        grew += opt._step_state.growth > 0
+    assert grew < 0.1 * opt.n_iterations
+
+
+def test_no_growth_within_bounds_or_with_a_set_std_step():
+    for options in ({"bounds": (-5.0, None)}, {"std_step_size": 0.05}):
+        opt = pyasmg.ASMG(np.full(20, 3.0), 1e-3, seed=8, **options)
+        for _ in range(300):
+            X = opt.ask()
+            opt.tell(X, X.sum(axis=1))
+        assert opt.stds.max() < 2e-3
+
+
+def test_a_search_that_grows_is_continued_with_the_same_bits():
+    opt = pyasmg.ASMG(np.full(20, 3.0), 1e-3, seed=9)
+    for _ in range(100):
+        X = opt.ask()
+        opt.tell(X, (X**2).sum(axis=1))
+    assert opt._step_state.growth > 0
+    again = pyasmg.ASMG.from_state_dict(opt.state_dict())
+    for each in (opt, again):
+        for _ in range(20):
+            X = each.ask()
+            each.tell(X, (X**2).sum(axis=1))
+    np.testing.assert_array_equal(again.mean, opt.mean)
+    np.testing.assert_array_equal(again.stds, opt.stds)

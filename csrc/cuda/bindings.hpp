@@ -71,7 +71,7 @@ void bind_search(py::module_& m, const char* name) {
              })
         .def("sample",
              [](Search& search, std::uint32_t generation, std::size_t first, Array& out, std::size_t skip,
-                Stream stream) {  // rows skip, skip + 1, ... of out; with skip = 1 row 0 becomes the mean
+                Stream stream) {  // rows skip, skip + 1, ... of out; with skip = 1 row 0 becomes the clipped mean
                  require(out.shape.size() == 2 && static_cast<std::size_t>(out.shape[1]) == search.dimension() &&
                              out.bits == 8 * static_cast<int>(sizeof(T)) && skip <= 1 &&
                              static_cast<std::size_t>(out.shape[0]) >= skip,
@@ -80,7 +80,7 @@ void bind_search(py::module_& m, const char* name) {
                  out.stream = stream;
                  const std::size_t d = search.dimension(), count = static_cast<std::size_t>(out.shape[0]) - skip;
                  const py::gil_scoped_release release;
-                 if (skip == 1) search.runtime()->copy(data, search.mean(), d * sizeof(T), stream);
+                 if (skip == 1) search.center(data, stream);
                  search.sample(generation, first, count, data + skip * d, stream);
              })
         .def("estimate",
@@ -110,8 +110,8 @@ void bind_search(py::module_& m, const char* name) {
                  return py::make_tuple(gram, row_sums);
              })
         .def("step", [](Search& search, const HostArray<double>& coefficients, double mean_step, double std_step,
-                        double std_shift, bool inverse, const Array& path, Array& new_path, std::size_t path_stride,
-                        double path_rate, Stream stream) {
+                        double std_shift, double reach, bool inverse, const Array& path, Array& new_path,
+                        std::size_t path_stride, double path_rate, Stream stream) {
             require(path.bits == 64 && new_path.bits == 64 && path_stride > 0 && path.size() == new_path.size() &&
                         path.size() == divide_up(search.dimension(), path_stride),
                     "path and new_path must have shape (ceil(d / path_stride),).");
@@ -120,10 +120,10 @@ void bind_search(py::module_& m, const char* name) {
             UpdateSummary summary;
             {
                 const py::gil_scoped_release release;
-                summary =
-                    search.step(c, mean_step, std_step, std_shift, inverse ? StdForm::inverse : StdForm::exponential,
-                                static_cast<const double*>(path.data), static_cast<double*>(new_path.data), path_stride,
-                                path_rate, stream);
+                summary = search.step(c, mean_step, std_step, std_shift, static_cast<T>(reach),
+                                      inverse ? StdForm::inverse : StdForm::exponential,
+                                      static_cast<const double*>(path.data), static_cast<double*>(new_path.data),
+                                      path_stride, path_rate, stream);
             }
             return py::make_tuple(summary.max_std, summary.min_std, summary.finite, summary.effective,
                                   summary.path_norm, summary.step_norm);

@@ -22,6 +22,7 @@
     X(EstimateKernel<T, M, Source::given_bounded>)
 #define PYASMG_TYPED_KERNELS(X, T)   \
     X(SampleKernel<T>)               \
+    X(ClipKernel<T>)                 \
     PYASMG_ESTIMATE_KERNELS(X, T, 1) \
     PYASMG_ESTIMATE_KERNELS(X, T, 2) \
     PYASMG_ESTIMATE_KERNELS(X, T, 4) \

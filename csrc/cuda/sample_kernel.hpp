@@ -71,4 +71,21 @@ struct SampleKernel : KernelBase {
     }
 };
 
+// The mean, clipped to the box: reads 3 d numbers and writes d.
+template <class T>
+struct ClipKernel : KernelBase {
+    std::size_t dimension;
+    const T *mean, *low, *high;
+    T* out;  // (dimension,)
+
+    std::size_t n_blocks() const { return (dimension + kTile - 1) / kTile; }
+
+    PYASMG_HD void end(State&, Place place, void*) const {
+        const std::size_t begin = place.block * kTile + static_cast<std::size_t>(place.thread);
+        for (std::size_t k = begin; k < begin + kTile && k < dimension; k += kThreads) {
+            store_streaming(out + k, clip(mean[k], low[k], high[k]));
+        }
+    }
+};
+
 }  // namespace pyasmg::device

@@ -59,6 +59,18 @@ void DeviceSearch<T>::sample(std::uint32_t generation, std::size_t first, std::s
     if (kernel.n_blocks() > 0) runtime_->launch(kernel, kernel.n_blocks(), stream);
 }
 
+template <class T>
+void DeviceSearch<T>::center(T* out, Stream stream) {
+    if (low_.data() == nullptr) return runtime_->copy(out, mean_.data(), dimension_ * sizeof(T), stream);
+    ClipKernel<T> kernel{};
+    kernel.dimension = dimension_;
+    kernel.mean = mean_.data();
+    kernel.low = low_.data();
+    kernel.high = high_.data();
+    kernel.out = out;
+    runtime_->launch(kernel, kernel.n_blocks(), stream);
+}
+
 // Whole segments, as many as keep the partial sums (and the gradients that are not kept) small.
 template <class T>
 std::vector<typename DeviceSearch<T>::Slab> DeviceSearch<T>::slabs() const {
@@ -219,7 +231,7 @@ EstimateResult DeviceSearch<T>::estimate(std::uint32_t generation, const T* x, c
 
 template <class T>
 UpdateSummary DeviceSearch<T>::step(const std::vector<double>& coefficients, double mean_step, double std_step,
-                                    double std_shift, StdForm form, const double* path, double* new_path,
+                                    double std_shift, T reach, StdForm form, const double* path, double* new_path,
                                     std::size_t path_stride, double path_rate, Stream stream) {
     if (!estimated_ || coefficients.size() != given_.m) {
         throw std::invalid_argument("`step` must follow `estimate`, with a coefficient for each of its columns.");
@@ -267,6 +279,7 @@ UpdateSummary DeviceSearch<T>::step(const std::vector<double>& coefficients, dou
         step.mean_step = mean_step;
         step.std_step = std_step;
         step.std_shift = std_shift;
+        step.reach = reach;
         step.inverse = form == StdForm::inverse;
         step.new_mean = keep_gradients_ ? mean_gradient_.data() : next_mean_.data() + slab.begin;
         step.new_std = keep_gradients_ ? std_gradient_.data() : next_std_.data() + slab.begin;

@@ -43,16 +43,20 @@ class DeviceSearch {
     // Rows first .. first + count - 1 of the generation to `out` (count, d) on the device.
     void sample(std::uint32_t generation, std::size_t first, std::size_t count, T* out, Stream stream);
 
+    // The point of the box that is nearest to the mean to `out` (d,) on the device.
+    void center(T* out, Stream stream);
+
     // As pyasmg::estimate. x (N, d) lies on the device, or is null; it must stay there until `step`. The rest lies on
     // the host; `pull` (N,) or null: row j counts as mean + (x_j - mean) * pull_j where pull_j is not 0.
     EstimateResult estimate(std::uint32_t generation, const T* x, const T* pull, std::size_t count,
                             const std::uint8_t* valid, std::size_t n_objectives, const T* w, Stream stream);
 
-    // As pyasmg::update_distribution along the gradients of the last `estimate`; mean and std change if the result is
-    // finite. The path is read and written on every path_stride-th coordinate.
+    // As pyasmg::update_distribution along the gradients of the last `estimate`, with each side `reach` stds further
+    // out; then a std is at most as wide as the box. Mean and std change if the result is finite. The path is read and
+    // written on every path_stride-th coordinate.
     UpdateSummary step(const std::vector<double>& coefficients, double mean_step, double std_step, double std_shift,
-                       StdForm form, const double* path, double* new_path, std::size_t path_stride, double path_rate,
-                       Stream stream);
+                       T reach, StdForm form, const double* path, double* new_path, std::size_t path_stride,
+                       double path_rate, Stream stream);
 
   private:
     struct Slab {

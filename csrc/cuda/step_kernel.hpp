@@ -50,12 +50,15 @@ struct StepKernel : JoinSteps {
     Gradients<T> gradients;
     const T *mean, *std, *low, *high;  // whole vectors
     double mean_step, std_step, std_shift;
+    T reach;  // stds that the mean may lie outside a side
     bool inverse;
     T *new_mean, *new_std;  // of the coordinates from gradients.begin on
     StepPart* parts;        // (blocks,)
 
     static constexpr std::size_t kPerBlock = 16 * static_cast<std::size_t>(kThreads);
     std::size_t n_blocks() const { return (gradients.end - gradients.begin + kPerBlock - 1) / kPerBlock; }
+
+    PYASMG_HD static T smaller(T a, T b) { return a < b ? a : b; }
 
     PYASMG_HD void begin(State&, Place place, void* shared) const {
         StepPart part{0.0, 1e300, 0, 0};
@@ -65,15 +68,20 @@ struct StepKernel : JoinSteps {
             const double h = gradients.combine(gradients.std, k) - std_shift;
             T next = step_mean(mean[k], std[k], mean_step, p);
             T spread = step_std(std[k], inverse ? inverse_factor(std_step, h) : exponential_factor(std_step, h));
+            bool moving;
             if (low != nullptr) {
-                next = clip(next, low[k], high[k]);
-                const T width = high[k] - low[k];
-                spread = spread < width ? spread : width;
+                const T margin = reach * std[k], lower = low[k] - margin, upper = high[k] + margin;
+                next = clip(next, lower, upper);
+                spread = smaller(spread, upper - lower);
+                moving = moves(next, spread);
+                spread = smaller(spread, high[k] - low[k]);
+            } else {
+                moving = moves(next, spread);
             }
             new_mean[k - gradients.begin] = next;
             new_std[k - gradients.begin] = spread;
             const auto value = static_cast<double>(spread);
-            part = join(part, {value, value, moves(next, spread) ? 1 : 0, is_outside(next) ? 1 : 0});
+            part = join(part, {value, value, moving ? 1 : 0, is_outside(next) ? 1 : 0});
         }
         static_cast<StepPart*>(shared)[place.thread] = part;
     }

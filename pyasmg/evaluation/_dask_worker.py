@@ -203,7 +203,7 @@ def _candidates(sent: Array, bounds: Array | None, recipe: Recipe) -> Array:
     for x, candidate in zip(X, recipe.candidates, strict=True):
         row = candidate - recipe.center
         if row < 0:
-            x[:] = mean
+            x[:] = mean if low is None else np.clip(mean, low, high)
         else:
             arguments = (mean, std, low, high, recipe.seed, recipe.generation, recipe.mirrored, row, x[None], 1)
             _core.sample_population(*arguments)

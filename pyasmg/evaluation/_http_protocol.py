@@ -75,14 +75,14 @@ class Protocol(ABC):
         """Read exactly ``n_rows`` rows from an answer, or raise :class:`GarbledError`."""
 
 
-def parse_json(body: bytes | bytearray | memoryview) -> dict[str, Any]:
-    """Return a JSON object from a server that is not to be trusted."""
+def parse_json(body: bytes | bytearray | memoryview, what: str = "the answer") -> dict[str, Any]:
+    """Return a JSON object from somebody who is not to be trusted; ``what`` it is, for errors."""
     try:
         answer = json.loads(bytes(body), parse_int=_integer)
     except (ValueError, RecursionError) as error:
-        raise GarbledError(f"the answer must be JSON; got {quoted(body)} ({one_line(str(error), 80)})") from None
+        raise GarbledError(f"{what} must be JSON; got {quoted(body)} ({one_line(str(error), 80)})") from None
     if not isinstance(answer, dict):
-        raise GarbledError(f"the answer must be a JSON object; got {quoted(body)}")
+        raise GarbledError(f"{what} must be a JSON object; got {quoted(body)}")
     return answer
 
 

@@ -7,6 +7,7 @@ order of the header, which says for each tensor how many bytes are its own (``bi
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,10 @@ class Tensor(NamedTuple):
 
 
 def encode_request(
-    inputs: Sequence[Tensor], outputs: Sequence[str] = (), request_id: str = ""
+    inputs: Sequence[Tensor],
+    outputs: Sequence[str] = (),
+    request_id: str = "",
+    parameters: Mapping[str, Any] | None = None,
 ) -> tuple[list[bytes | memoryview], dict[str, str]]:
     """Write an inference request.
 
@@ -58,6 +62,8 @@ def encode_request(
         Names of the outputs that are wanted, in binary; none means all.
     request_id : str
         Comes back in the answer; empty: none.
+    parameters : mapping, optional
+        Of the request.
 
     Returns
     -------
@@ -66,26 +72,24 @@ def encode_request(
     headers : dict
         Its HTTP headers.
     """
-    arrays = [np.ascontiguousarray(tensor.array, DATATYPES[tensor.datatype]) for tensor in inputs]
+    described, arrays = _describe(inputs)
     message: dict[str, Any] = {
-        "inputs": [
-            {
-                "name": tensor.name,
-                "shape": list(array.shape),
-                "datatype": tensor.datatype,
-                "parameters": {"binary_data_size": array.nbytes},
-            }
-            for tensor, array in zip(inputs, arrays, strict=True)
-        ],
-        "parameters": {"binary_data_output": True},
+        "inputs": described,
+        "parameters": {"binary_data_output": True, **(parameters or {})},
     }
     if outputs:
         message["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
     if request_id:
         message["id"] = request_id
-    header = json.dumps(message, separators=(",", ":")).encode()
-    parts: list[bytes | memoryview] = [header, *(array.reshape(-1).view(np.uint8).data for array in arrays)]
-    return parts, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header))}
+    return _join(message, arrays)
+
+
+def encode_response(
+    message: Mapping[str, Any], outputs: Sequence[Tensor]
+) -> tuple[list[bytes | memoryview], dict[str, str]]:
+    """Write an inference response with binary outputs; ``message`` is what else it says."""
+    described, arrays = _describe(outputs)
+    return _join({**message, "outputs": described}, arrays)
 
 
 def decode_response(
@@ -98,6 +102,39 @@ def decode_response(
     GarbledError
         If it is none, or repeats something else than ``echo`` of the request.
     """
+    return decode(body, header_length, "outputs", "the answer", echo)[1]
+
+
+def decode(
+    body: bytes | bytearray, header_length: str | None, key: str, what: str, echo: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Read a message with tensors, binary or JSON.
+
+    Parameters
+    ----------
+    body : bytes or bytearray
+        All of it.
+    header_length : str or None
+        What the HTTP header :data:`HEADER_LENGTH` says, if it is there.
+    key : "inputs" or "outputs"
+        Where the tensors are.
+    what : str
+        What the message is, for errors.
+    echo : mapping, optional
+        What the message may repeat of an earlier one.
+
+    Returns
+    -------
+    message : dict
+        The JSON.
+    tensors : dict of ndarray
+        By name; views of the body where they came in binary.
+
+    Raises
+    ------
+    GarbledError
+        If it cannot be read, or repeats something else than ``echo``.
+    """
     length = len(body)
     if header_length is not None:
         if not (header_length.isascii() and header_length.isdigit() and len(header_length) < 19):
@@ -106,39 +143,62 @@ def decode_response(
         if length > len(body):
             raise GarbledError(f"{HEADER_LENGTH} must be at most the body's {len(body)} bytes; got {length}")
     view = memoryview(body)
-    message, rest = parse_json(view[:length]), view[length:]
+    message, rest = parse_json(view[:length], what), view[length:]
     check_echo(message, echo or {})
-    outputs = message.get("outputs")
-    if not isinstance(outputs, list):
-        raise GarbledError(f"the answer must hold a list `outputs`; got {brief(message)}")
+    tensors = message.get(key)
+    if not isinstance(tensors, list):
+        raise GarbledError(f"{what} must hold a list `{key}`; got {brief(message)}")
     result: dict[str, npt.NDArray[Any]] = {}
-    for output in outputs:
-        if not isinstance(output, dict) or not isinstance(output.get("name"), str):
-            raise GarbledError(f"each output must be an object with a name; got {brief(output)}")
-        array, rest = _read(output, rest)
-        result[output["name"]] = array
+    for tensor in tensors:
+        if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
+            raise GarbledError(f"each {key[:-1]} must be an object with a name; got {brief(tensor)}")
+        array, rest = _read(tensor, key[:-1], rest)
+        result[tensor["name"]] = array
     if len(rest):
         raise GarbledError(f"the tensors must fill the body; {len(rest)} bytes are left over")
-    return result
+    return message, result
 
 
-def _read(output: dict[str, Any], rest: memoryview) -> tuple[npt.NDArray[Any], memoryview]:
-    """Return one output and what is behind it."""
-    name = one_line(output["name"], 40)
-    dtype = DATATYPES.get(str(output.get("datatype")))
+def _describe(tensors: Sequence[Tensor]) -> tuple[list[dict[str, Any]], list[npt.NDArray[Any]]]:
+    """Return what the JSON says about binary tensors, and their elements."""
+    arrays = [np.ascontiguousarray(tensor.array, DATATYPES[tensor.datatype]) for tensor in tensors]
+    described = [
+        {
+            "name": tensor.name,
+            "shape": list(array.shape),
+            "datatype": tensor.datatype,
+            "parameters": {"binary_data_size": array.nbytes},
+        }
+        for tensor, array in zip(tensors, arrays, strict=True)
+    ]
+    return described, arrays
+
+
+def _join(
+    message: Mapping[str, Any], arrays: Sequence[npt.NDArray[Any]]
+) -> tuple[list[bytes | memoryview], dict[str, str]]:
+    header = json.dumps(message, separators=(",", ":")).encode()
+    parts: list[bytes | memoryview] = [header, *(array.reshape(-1).view(np.uint8).data for array in arrays)]
+    return parts, {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(header))}
+
+
+def _read(tensor: dict[str, Any], word: str, rest: memoryview) -> tuple[npt.NDArray[Any], memoryview]:
+    """Return one tensor and what is behind it."""
+    name = f"{word} {one_line(tensor['name'], 40)}"
+    dtype = DATATYPES.get(str(tensor.get("datatype")))
     if dtype is None:
-        raise GarbledError(f"output {name} must have a numeric datatype; got {brief(output.get('datatype'))}")
-    shape = output.get("shape")
+        raise GarbledError(f"{name} must have a numeric datatype; got {brief(tensor.get('datatype'))}")
+    shape = tensor.get("shape")
     if not isinstance(shape, list) or len(shape) > 8 or not all(type(n) is int and n >= 0 for n in shape):
-        raise GarbledError(f"output {name} must have a shape of whole numbers; got {brief(shape)}")
+        raise GarbledError(f"{name} must have a shape of whole numbers; got {brief(shape)}")
     count = math.prod(shape)
-    parameters = output.get("parameters")
+    parameters = tensor.get("parameters")
     size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if size is None:
-        return _read_json(name, output.get("data"), dtype, shape, count), rest
+        return _read_json(name, tensor.get("data"), dtype, shape, count), rest
     if type(size) is not int or size != count * dtype.itemsize or size > len(rest):
         raise GarbledError(
-            f"output {name} of shape {shape} must have {count * dtype.itemsize} bytes; "
+            f"{name} of shape {shape} must have {count * dtype.itemsize} bytes; "
             f"got binary_data_size {brief(size)} and {len(rest)} bytes"
         )
     return np.frombuffer(rest[:size], dtype).reshape(shape), rest[size:]
@@ -146,11 +206,32 @@ def _read(output: dict[str, Any], rest: memoryview) -> tuple[npt.NDArray[Any], m
 
 def _read_json(name: str, data: Any, dtype: np.dtype[Any], shape: list[int], count: int) -> npt.NDArray[Any]:
     try:
-        array = np.asarray(data)
-        if array.dtype.kind not in "fiub" or array.size != count:
-            raise ValueError(f"got {array.size} elements of type {array.dtype}")
+        # Flat first: numpy would make every element as long as the longest text in it, however many there are.
+        array = np.asarray(_flat(data, shape, count))
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"got elements of type {array.dtype}")
         with np.errstate(over="ignore", invalid="ignore"):
-            return array.astype(dtype).reshape(shape)
+            result = array.astype(dtype).reshape(shape)
+        if dtype.kind in "iub" and not np.array_equal(result.ravel(), array):
+            raise ValueError(f"not all of them are of type {dtype}")
+        return result
     except (ValueError, OverflowError) as error:
         text = one_line(str(error), 80)
-        raise GarbledError(f"output {name} of shape {shape} must have {count} numbers as data ({text})") from None
+        raise GarbledError(f"{name} of shape {shape} must have {count} numbers as data ({text})") from None
+
+
+def _flat(data: Any, shape: list[int], count: int) -> list[float]:
+    """Return the numbers of a list, or of lists nested as the shape says, row by row."""
+    numbers = data if isinstance(data, list) else [data]
+    if len(shape) > 1 and any(isinstance(item, list) for item in numbers):
+        for n in shape[1:]:
+            for item in numbers:
+                if not isinstance(item, list) or len(item) != n:
+                    raise ValueError(f"got {brief(item)} for {n} of them")
+            numbers = list(itertools.chain.from_iterable(numbers))
+    for item in numbers:
+        if not isinstance(item, (bool, int, float)):
+            raise ValueError(f"got {brief(item)}")
+    if len(numbers) != count:
+        raise ValueError(f"got {len(numbers)} elements")
+    return numbers

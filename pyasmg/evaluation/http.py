@@ -17,6 +17,7 @@ from ._http_caller import Caller
 from ._http_json import PlainJSON
 from ._http_kserve import KServe, is_kserve, model_url
 from ._http_mailbox import Mailbox
+from ._http_protocol import Protocol
 from ._http_session import Session, abandon, import_httpx
 
 
@@ -169,7 +170,7 @@ class HTTP(Source):
             options["auth_env"], header=header, scheme=scheme, url=self._url, login=self._login, headers=self._headers
         )
         self._caller = Caller(
-            PlainJSON(self._url) if protocol == "json" else KServe(self._url, dtype),
+            self._make_protocol(),
             url=self._url,
             auth=auth,
             timeout=timeout,
@@ -181,6 +182,10 @@ class HTTP(Source):
         self._session: Session | None = None
         self._pid = os.getpid()
         self._mailbox = Mailbox()
+
+    def _make_protocol(self) -> Protocol:
+        """Return what writes requests and reads answers; subclasses ask their servers something else."""
+        return PlainJSON(self._url) if self._kind == "json" else KServe(self._url, self._options["dtype"])
 
     def __repr__(self) -> str:
         return f"HTTP({self._name!r}, protocol={self._kind!r}, concurrency={self.concurrency})"

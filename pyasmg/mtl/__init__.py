@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     raise ImportError('pyasmg.mtl needs PyTorch: pip install "pyasmg[torch]".') from error
 
-from . import metrics
+from . import bilevel, metrics
 from ._base import Balancer, LossBalancer
 from ._diagnostics import Diagnostics
 from ._gradient import GradientBalancer, GramBalancer
@@ -35,6 +35,9 @@ from .imtl_l import IMTLL
 from .mgda import MGDA
 from .moco import MoCo
 from .nash_mtl import NashMTL
+from .normal import NormalBlock
+from .normal_mtl import NormalMTL
+from .normal_plot import plot_positions
 from .pcgrad import PCGrad
 from .performance import Performance
 from .performance_informed import PerformanceInformed
@@ -109,12 +112,16 @@ __all__ = [
     "LossBalancer",
     "MoCo",
     "NashMTL",
+    "NormalBlock",
+    "NormalMTL",
     "PCGrad",
     "Performance",
     "PerformanceInformed",
     "RotoGrad",
     "SmoothChebyshev",
     "UPGrad",
+    "bilevel",
     "metrics",
     "plot_diagnostics",
+    "plot_positions",
 ]

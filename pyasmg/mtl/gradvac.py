@@ -6,12 +6,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from .. import _core
 from .._validate import number
 from ._gradient import GramBalancer, HeadWeights
 from ._state import generator
 from ._types import FloatArray
 from .ew import Reduction, reduction_factor
-from .pcgrad import from_units, turns, unit_gram
+from .pcgrad import from_units, orders, unit_gram
 
 Update = Literal["always", "violation"]
 LARGEST_TARGET = 1.0 - 1e-6
@@ -78,19 +79,8 @@ class GradVac(GramBalancer):
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
         norms, cosines = unit_gram(gram)
-        usual = self._usual.copy()
-        coefficients = np.eye(self.n_tasks)  # of unit vectors; row i is v_i over its first length
-        for i, j in turns(self._generator, self.n_tasks):
-            products = coefficients @ cosines
-            squared = np.einsum("ij,ij->i", products, coefficients)
-            known = (squared > 1e-14 * np.abs(coefficients).sum(axis=1) ** 2) & (norms > 0.0) & (norms[j] > 0.0)
-            length = np.sqrt(np.where(known, squared, 1.0))
-            cosine = np.clip(products[i, j] / length, -1.0, 1.0)
-            target = np.clip(usual[i, j], -LARGEST_TARGET, LARGEST_TARGET)
-            turned = known & (cosine < target)
-            change = length * (target * np.sqrt((1.0 - cosine**2) / (1.0 - target**2)) - cosine)
-            coefficients[i, j] += np.where(turned, change, 0.0)
-            updated = known if self.update == "always" else turned
-            usual[i, j] += np.where(updated, self.beta * (cosine - usual[i, j]), 0.0)
-        self._usual = usual
+        order = orders(self._generator, self.n_tasks)
+        coefficients, self._usual = _core.vaccinate(
+            cosines, order, self.beta, self.update == "always", LARGEST_TARGET, self._usual
+        )
         return np.asarray(self._factor * from_units(norms @ coefficients, norms))

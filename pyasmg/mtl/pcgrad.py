@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from .. import _core
 from ._gradient import GramBalancer, HeadWeights
 from ._state import generator
 from ._types import FloatArray
 from .ew import Reduction, reduction_factor
 
-IndexArray = npt.NDArray[np.intp]
+IndexArray = npt.NDArray[np.int64]
 
 
 class PCGrad(GramBalancer):
@@ -51,10 +51,7 @@ class PCGrad(GramBalancer):
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
         norms, cosines = unit_gram(gram)
-        coefficients = np.eye(self.n_tasks)  # of unit vectors; row i is v_i over its first length
-        for i, j in turns(self._generator, self.n_tasks):
-            inner = np.einsum("ij,ij->i", coefficients, cosines[j])
-            coefficients[i, j] -= np.minimum(inner, 0.0)
+        coefficients = _core.remove_conflicts(cosines, orders(self._generator, self.n_tasks))
         return np.asarray(self._factor * from_units(norms @ coefficients, norms))
 
 
@@ -72,9 +69,7 @@ def from_units(coefficients: FloatArray, norms: FloatArray) -> FloatArray:
     return np.where(norms > 0.0, coefficients / np.where(norms > 0.0, norms, 1.0), 1.0)
 
 
-def turns(random: np.random.Generator, n_tasks: int) -> Iterator[tuple[IndexArray, IndexArray]]:
-    """Yield pairs (i, j): in each turn every task i meets one other task j, in a random order of its own."""
-    tasks = np.arange(n_tasks)
-    others = (tasks[:, None] + np.arange(1, n_tasks)) % n_tasks
-    for column in random.permuted(others, axis=1).T:
-        yield tasks, column
+def orders(random: np.random.Generator, n_tasks: int) -> IndexArray:
+    """Return for each task the others in a random order of its own, shape (m, m - 1)."""
+    others = (np.arange(n_tasks)[:, None] + np.arange(1, n_tasks)) % n_tasks
+    return np.ascontiguousarray(random.permuted(others, axis=1), dtype=np.int64)

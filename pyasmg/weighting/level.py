@@ -54,6 +54,9 @@ class Level(_Levels):
         Unit of each objective, for example its value at the start.
     smoothing : float
         Share of the newest generation in the running mean.
+    distinct : bool
+        Let objectives that are one and the same share the weight of one: the weight of objective i is divided by
+        sum_j max(0, cos_ij)^32, cos_ij the cosine of the natural gradients of i and j over the generation.
 
     Raises
     ------
@@ -63,9 +66,14 @@ class Level(_Levels):
 
     name = "level"
 
-    def __init__(self, power: float = 0.5, reference: Any = None, smoothing: float = 0.2) -> None:
+    def __init__(
+        self, power: float = 0.5, reference: Any = None, smoothing: float = 0.2, distinct: bool = False
+    ) -> None:
         super().__init__(reference, smoothing)
         self.power = number("power", power, low=0.0)
+        if not isinstance(distinct, bool):
+            raise TypeError(f"`distinct` must be True or False; got {distinct!r}.")
+        self.distinct = distinct
 
     def __call__(self, generation: Generation) -> FloatArray:
         levels = self._update(generation)
@@ -78,15 +86,28 @@ class Level(_Levels):
         top = levels.max()
         if not top > 0:
             return np.full(levels.size, 1.0 / levels.size)
-        return _normalised((levels / top) ** self.power)
+        weights = (levels / top) ** self.power
+        return _normalised(weights / _copies(generation.gram) if self.distinct else weights)
 
     def spec(self) -> dict[str, Any]:
-        return {
+        spec = {
             "name": self.name,
             "power": self.power,
             "reference": _plain(self.reference),
             "smoothing": self.smoothing,
         }
+        return {**spec, "distinct": True} if self.distinct else spec
+
+
+def _copies(gram: FloatArray) -> FloatArray:
+    """Return how often each objective stands there, shape (m,): 1 for one that is like no other."""
+    norms = np.sqrt(np.diag(gram))
+    norms = np.where(norms > 0, norms, np.inf)  # without a gradient it is like itself only
+    alike = np.clip(gram / norms[:, None] / norms, 0.0, 1.0)
+    np.fill_diagonal(alike, 1.0)
+    for _ in range(5):  # to the power of 32: a cosine of 0.9 counts as 0.03 of a copy, 0.99 as 0.7
+        alike = alike * alike
+    return np.asarray(alike.sum(axis=1))
 
 
 def _normalised(weights: FloatArray) -> FloatArray:

@@ -2,6 +2,8 @@
 // core.
 #pragma once
 
+#include <algorithm>
+
 #include "../../csrc/cuda/search.hpp"
 #include "estimator_test.hpp"
 #include "update_test.hpp"
@@ -64,13 +66,63 @@ void test_device_sample() {
     }
 }
 
+// The mean may lie outside the box; row 0 of a centred generation does not.
+template <class T>
+void test_device_center() {
+    for (const std::size_t d : {1u, 255u, 256u, 257u, 1023u, 1024u, 1025u, 2500u}) {
+        for (const bool bounded : {false, true}) {
+            Search<T> search(d, bounded);
+            for (std::size_t k = 0; k < d; ++k) search.mean[k] += T(k % 3) - T(1);
+            std::vector<T> expected = search.mean;
+            for (std::size_t k = 0; bounded && k < d; ++k) {
+                expected[k] = std::min(std::max(expected[k], search.low[k]), search.high[k]);
+            }
+            device::DeviceSearch<T> on = on_device(search, true);
+            device::Buffer<T> out(on.runtime(), d, "the mean");
+            on.center(out.data(), 0);
+            CHECK(same_bits(downloaded(*on.runtime(), out.data(), d), expected), std::to_string(d));
+        }
+    }
+}
+
+// The step of SearchDistribution in pyasmg/_distribution.py: the mean stays within `reach` stds of the box, a std
+// within its width. `input` has no bounds yet.
+template <class T>
+pyasmg::UpdateSummary step_within(pyasmg::UpdateInput<T> input, const Search<T>& search, T reach, std::vector<T>& mean,
+                                  std::vector<T>& std) {
+    const std::size_t d = search.at.dimension;
+    if (search.low.empty()) {
+        return pyasmg::update_distribution(input, search.at.mean, search.at.std, mean.data(), std.data());
+    }
+    std::vector<T> low(d), high(d);
+    for (std::size_t k = 0; k < d; ++k) {
+        low[k] = search.low[k] - reach * search.std[k];
+        high[k] = search.high[k] + reach * search.std[k];
+    }
+    input.low = low.data();
+    input.high = high.data();
+    auto summary = pyasmg::update_distribution(input, search.at.mean, search.at.std, mean.data(), std.data());
+    bool stopped = false, outside = false;
+    for (std::size_t k = 0; k < d; ++k) {
+        std[k] = std::min(std[k], search.high[k] - search.low[k]);
+        stopped = stopped || mean[k] == low[k] || mean[k] == high[k];
+        outside = outside || mean[k] < search.low[k] || mean[k] > search.high[k];
+    }
+    CHECK(d < 1000 || (stopped && outside == (reach > T(0))), "the test reaches the sides");
+    summary.max_std = *std::max_element(std.begin(), std.end());
+    summary.min_std = *std::min_element(std.begin(), std.end());
+    return summary;
+}
+
 // One generation on both: estimate, then step.
 template <class T>
-void check_device_generation(std::size_t n, std::size_t d, std::size_t m, int kind, std::mt19937_64& random) {
+void check_device_generation(std::size_t n, std::size_t d, std::size_t m, int kind, T reach, std::mt19937_64& random) {
+    const double mean_step = reach > T(0) ? 40.0 : 0.7;
     const bool bounded = kind % 2 == 1, keep_gradients = kind % 3 != 0;
     const Search<T> search(d, bounded, kind >= 2);
     const std::string where = std::string(type_name<T>()) + " N = " + std::to_string(n) + ", d = " + std::to_string(d) +
-                              ", m = " + std::to_string(m) + ", kind " + std::to_string(kind);
+                              ", m = " + std::to_string(m) + ", kind " + std::to_string(kind) + ", reach " +
+                              std::to_string(reach);
     const std::vector<T> w = normal_vector<T>(n * m, random, 1.0 / static_cast<double>(n));
     std::vector<std::uint8_t> valid(n, 1);
     std::vector<T> x = population(search.at, 0, n);
@@ -91,16 +143,15 @@ void check_device_generation(std::size_t n, std::size_t d, std::size_t m, int ki
                                                answer.p.data(),
                                                answer.h.data(),
                                                coefficients.data(),
-                                               0.7,
+                                               mean_step,
                                                0.9,
                                                0.01,
                                                form,
-                                               search.at.low,
-                                               search.at.high,
+                                               nullptr,
+                                               nullptr,
                                                {stride, 0.05, path.data(), new_path.data()}};
             std::vector<T> mean(d), std(d);
-            const auto expected =
-                pyasmg::update_distribution(input, search.at.mean, search.at.std, mean.data(), std.data());
+            const auto expected = step_within(input, search, reach, mean, std);
 
             device::DeviceSearch<T> on =
                 on_device(search, keep_gradients, kRoom, kind < 2 ? 1 : kRoom);  // 1: many slabs
@@ -112,8 +163,8 @@ void check_device_generation(std::size_t n, std::size_t d, std::size_t m, int ki
                                            valid.data(), m, w.data(), 0);
             CHECK(same_bits(found.gram, answer.gram), where);
             CHECK(same_bits(found.row_sums, answer.row_sums), where);
-            const auto summary =
-                on.step(coefficients, 0.7, 0.9, 0.01, form, path_there.data(), new_path_there.data(), stride, 0.05, 0);
+            const auto summary = on.step(coefficients, mean_step, 0.9, 0.01, reach, form, path_there.data(),
+                                         new_path_there.data(), stride, 0.05, 0);
             CHECK(same_bits(downloaded(runtime, on.mean(), d), mean), where);
             CHECK(same_bits(downloaded(runtime, on.std(), d), std), where);
             CHECK(same_bits(downloaded(runtime, new_path_there.data(), n_path), new_path), where);
@@ -121,7 +172,7 @@ void check_device_generation(std::size_t n, std::size_t d, std::size_t m, int ki
                       summary.finite == expected.finite && summary.effective == expected.effective,
                   where);
             CHECK(summary.path_norm == expected.path_norm && summary.step_norm == expected.step_norm, where);
-            CHECK(refuses([&] { on.step(coefficients, 0.7, 0.9, 0.0, form, nullptr, nullptr, 1, 0.0, 0); }),
+            CHECK(refuses([&] { on.step(coefficients, 0.7, 0.9, 0.0, reach, form, nullptr, nullptr, 1, 0.0, 0); }),
                   "a step without an estimate");
         }
     }
@@ -134,7 +185,8 @@ void test_device_generation() {
                                      {9, 1025, 2}, {7, 2049, 5}, {6, 1100, 9}, {5, 700, 20}, {3, 66000, 2}};
     for (const auto& [n, d, m] : shapes) {
         for (const int kind : {0, 1, 2, 3}) {
-            if (d < 10000 || kind < 3) check_device_generation<T>(n, d, m, kind, random);
+            if (d < 10000 || kind < 3) check_device_generation<T>(n, d, m, kind, T(0), random);
+            if (d < 10000 && kind % 2 == 1) check_device_generation<T>(n, d, m, kind, T(3), random);  // with bounds
         }
     }
     const Search<T> search(70);  // every row failed
@@ -193,14 +245,15 @@ void test_device_failures() {
     }
     CHECK(refused, "no room for the gradients");
     CHECK(same_bits(downloaded(*on.runtime(), on.mean(), d), search.mean), "the mean stays");
-    CHECK(
-        refuses([&] { on.step({1.0, 1.0}, 1.0, 1.0, 0.0, pyasmg::StdForm::exponential, nullptr, nullptr, 1, 0.0, 0); }),
-        "no step after it");
+    CHECK(refuses([&] {
+              on.step({1.0, 1.0}, 1.0, 1.0, 0.0, T(0), pyasmg::StdForm::exponential, nullptr, nullptr, 1, 0.0, 0);
+          }),
+          "no step after it");
     for (const bool keep_gradients : {false, true}) {  // a step that is not finite is not taken
         device::DeviceSearch<T> far = on_device(search, keep_gradients);
         far.estimate(3, nullptr, nullptr, 4, valid.data(), 2, w.data(), 0);
         const auto summary =
-            far.step({1e200, 1e200}, 1e200, 1.0, 0.0, pyasmg::StdForm::exponential, nullptr, nullptr, 1, 0.0, 0);
+            far.step({1e200, 1e200}, 1e200, 1.0, 0.0, T(0), pyasmg::StdForm::exponential, nullptr, nullptr, 1, 0.0, 0);
         CHECK(!summary.finite, "not finite");
         CHECK(same_bits(downloaded(*far.runtime(), far.mean(), d), search.mean), "the mean stays");
         CHECK(same_bits(downloaded(*far.runtime(), far.std(), d), search.std), "the stds stay");
@@ -210,6 +263,7 @@ void test_device_failures() {
 template <class T>
 void test_device() {
     test_device_sample<T>();
+    test_device_center<T>();
     test_device_generation<T>();
     test_device_pull<T>();
     test_device_failures<T>();

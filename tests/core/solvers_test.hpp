@@ -1,8 +1,10 @@
-// Tests of simplex_qp.hpp and fair_weights.hpp.
+// Tests of simplex_qp.hpp, fair_weights.hpp, nonnegative_qp.hpp and gradient_surgery.hpp.
 #pragma once
 
 #include "common.hpp"
 #include "fair_weights.hpp"
+#include "gradient_surgery.hpp"
+#include "nonnegative_qp.hpp"
 #include "simplex_qp.hpp"
 
 namespace {
@@ -169,6 +171,66 @@ void test_fair_weights_refuses() {
     for (const auto& gram : bad) {
         CHECK(refuses([&] { pyasmg::fair_weights(2, gram.data(), 1.0, ones.data(), weights.data()); }), "G");
     }
+}
+
+void check_nonnegative(std::size_t m, const std::vector<double>& c, const double* q, const std::vector<double>& y,
+                       const std::string& where) {
+    for (std::size_t i = 0; i < m; ++i) {
+        double value = q[i], terms = std::abs(q[i]);
+        for (std::size_t j = 0; j < m; ++j) {
+            value += c[i * m + j] * y[j];
+            terms += std::abs(c[i * m + j] * y[j]);
+        }
+        CHECK(y[i] >= 0.0 && value >= -1e-12 * terms, where);
+        if (y[i] > 0.0) CHECK(std::abs(value) <= 1e-12 * terms, where);
+    }
+}
+
+// Unit vectors in r dimensions, projected onto what is dual to all of them: also more vectors than dimensions, and the
+// same one twice.
+void test_nonnegative_qp() {
+    std::mt19937_64 random(3);
+    for (const std::size_t m : {1, 2, 3, 10, 40}) {
+        for (const std::size_t r : {std::size_t(1), std::size_t(3), m, 2 * m}) {
+            std::vector<double> rows = normal_vector<double>(m * r, random);
+            if (m > 2) std::copy_n(rows.begin(), r, rows.begin() + static_cast<std::ptrdiff_t>(2 * r));
+            std::vector<double> c = gram_of(rows, m, r);
+            std::vector<double> norms(m), y(m, kNan), together(m * m, kNan);
+            for (std::size_t i = 0; i < m; ++i) norms[i] = std::sqrt(c[i * m + i]);
+            for (std::size_t i = 0; i < m * m; ++i) c[i] /= norms[i / m] * norms[i % m];
+            for (std::size_t i = 0; i < m; ++i) c[i * m + i] = 1.0;
+            pyasmg::bounded_qps(m, m, c.data(), c.data(), together.data());
+            for (std::size_t i = 0; i < m; ++i) {
+                const std::string where =
+                    std::to_string(m) + " vectors in " + std::to_string(r) + ", the " + std::to_string(i);
+                CHECK(pyasmg::nonnegative_qp(m, c.data(), c.data() + i * m, true, y.data()), where);
+                check_nonnegative(m, c, c.data() + i * m, y, where);
+                const auto row = together.begin() + static_cast<std::ptrdiff_t>(i * m);
+                check_nonnegative(m, c, c.data() + i * m, {row, row + static_cast<std::ptrdiff_t>(m)}, where);
+            }
+        }
+    }
+    const std::vector<double> opposed = {1, -1, -1, 1}, down = {-1, -1};
+    std::vector<double> y(2, kNan);
+    CHECK(!pyasmg::nonnegative_qp(2, opposed.data(), down.data(), false, y.data()), "no bound");
+    CHECK(pyasmg::nonnegative_qp(0, nullptr, nullptr, false, nullptr), "nothing to solve");
+}
+
+// Two opposed vectors and a zero one; and that GradVac with usual cosines of 0 is PCGrad.
+void test_gradient_surgery() {
+    const double r = std::sqrt(0.5);
+    const std::vector<double> cosines = {1, -r, 0, -r, 1, 0, 0, 0, 0};
+    const std::vector<std::int64_t> order = {1, 2, 2, 0, 0, 1};
+    std::vector<double> found(9, kNan), usual(9, 0.0), vaccinated(9, kNan);
+    pyasmg::remove_conflicts(3, cosines.data(), order.data(), found.data());
+    const std::vector<double> expected = {1, r, 0, r, 1, 0, 0, 0, 1};
+    CHECK(same_bits(found, expected), "PCGrad");
+    pyasmg::vaccinate(3, cosines.data(), order.data(), {0.5, true, 1.0 - 1e-6}, usual.data(), vaccinated.data());
+    for (std::size_t k = 0; k < 9; ++k) CHECK(std::abs(vaccinated[k] - expected[k]) < 1e-15, "GradVac");
+    CHECK(usual[1] == -0.5 * r && usual[3] == -0.5 * r && usual[2] == 0.0, "usual cosines");
+    double alone = kNan;
+    pyasmg::remove_conflicts(1, cosines.data(), nullptr, &alone);
+    CHECK(alone == 1.0, "one task");
 }
 
 }  // namespace

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import pyasmg.mtl as mtl
+from pyasmg.mtl.pcgrad import orders
 from tests.mtl._problems import direction, instance
-from tests.mtl.test_pcgrad import orders
 
 
 class Reference:

@@ -9,6 +9,7 @@ import pytest
 
 from pyasmg.mtl._nonnegative_qp import bounded_qp, bounded_qps, cosine_matrix, nonnegative_qp
 from tests.mtl.test_conflict_averse import GRAMS
+from tests.twins import nonnegative_qp as twin
 
 BOUNDED = [family for family in GRAMS if family != "zero"]
 
@@ -61,6 +62,23 @@ def test_projections(family: str, m: int) -> None:
             assert_optimal(C, C[i], together[i], f"{seed=}, {i=}, together")
             change = together[i] - alone
             assert change @ C @ change <= 1e-12 * max(1.0, alone.sum(), together[i].sum()) ** 2, f"{seed=}, {i=}"
+
+
+@pytest.mark.parametrize("m", [2, 3, 10, 40])
+@pytest.mark.parametrize("family", BOUNDED)
+def test_twin(family: str, m: int) -> None:
+    """The same point as the numpy twin; where C is singular, y itself is not determined."""
+    C = cosines_of(family, m, 7)
+    rng = np.random.default_rng(m)
+    for q in (C[0], C @ rng.standard_normal(m)):
+        for found, expected in (
+            (nonnegative_qp(C, q), twin.nonnegative_qp(C, q)),
+            (bounded_qp(C, q), twin.bounded_qp(C, q)),
+        ):
+            assert found is not None
+            assert expected is not None
+            change = found - expected
+            assert change @ C @ change <= 1e-14 * max(1.0, found.sum(), expected.sum()) ** 2
 
 
 @pytest.mark.parametrize("m", [2, 3, 10])

@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 
 import pyasmg.mtl as mtl
-from pyasmg.mtl.pcgrad import turns
+from pyasmg import _core
+from pyasmg.mtl.pcgrad import orders
 from tests.mtl._problems import direction, instance
-
-
-def orders(rng: np.random.Generator, m: int) -> list[list[int]]:
-    """For each task, the others in a random order; the same numbers as those of the balancer."""
-    columns = list(turns(rng, m))
-    found = [[int(j[i]) for _, j in columns] for i in range(m)]
-    assert all(sorted([i, *order]) == list(range(m)) for i, order in enumerate(found))
-    return found
 
 
 def reference(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -39,6 +32,14 @@ def test_algorithm(shape: tuple[int, int]) -> None:
         rows, values = instance(m, d, step)
         rows = rows - 0.4 * rows.mean(axis=0)
         np.testing.assert_allclose(direction(balancer, rows, values), reference(rows, rng), rtol=1e-10, atol=1e-12)
+
+
+def test_orders() -> None:
+    """Each task meets each other task once, and the orders differ."""
+    found = orders(np.random.Generator(np.random.PCG64(0)), 6)
+    for i, order in enumerate(found.tolist()):
+        assert sorted([i, *order]) == list(range(6))
+    assert len({tuple((order - i) % 6) for i, order in enumerate(found)}) > 1
 
 
 def test_two_tasks_end_without_conflict() -> None:
@@ -76,3 +77,9 @@ def test_bad_options() -> None:
         mtl.PCGrad(2, seed=-1)
     with pytest.raises(ValueError, match=r"`reduction` must be 'mean' or 'sum'; got 'max'\."):
         mtl.PCGrad(2, reduction="max")
+
+
+@pytest.mark.parametrize("order", [np.array([[1], [2]]), np.array([[1], [-1]]), np.array([[1, 0], [0, 1]])])
+def test_the_core_refuses_other_orders(order: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="order must"):
+        _core.remove_conflicts(np.eye(2), order)

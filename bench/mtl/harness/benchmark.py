@@ -118,6 +118,11 @@ class Benchmark(ABC):
         return None
 
     @property
+    def command(self) -> str:
+        """What stands behind ``python -m``."""
+        return f"bench.mtl.{self.name}"
+
+    @property
     def single_task(self) -> dict[str, float] | None:
         """What is printed, by the name of the metric."""
         if self.printed is None:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-import pyasmg.mtl as mtl
 from bench.common import Table
 from bench.mtl.data.layout import LayoutError
 
@@ -23,18 +22,18 @@ DELTAS = ("delta_m", "delta_p", "variance")
 WIDE = 12
 
 
-def parser(benchmark: Benchmark) -> argparse.ArgumentParser:
+def parser(benchmark: Benchmark, run_type: type[Run] = Run) -> argparse.ArgumentParser:
     """Return the options; the defaults are the papers' settings."""
     doc = inspect.getdoc(type(benchmark)) or ""
     found = argparse.ArgumentParser(
-        prog=f"python -m bench.mtl.{benchmark.name}",
+        prog=f"python -m {benchmark.command}",
         description=f"{benchmark.title}: {doc}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add, settings = found.add_argument, benchmark.settings
     add("--root", required=True, help="the data folder; nothing is downloaded")
     add("--check", action="store_true", help="only say what the folder lacks")
-    add("--method", default="EW", choices=[*mtl.METHODS, methods.SINGLE_TASK])
+    add("--method", default=run_type.default, choices=run_type.choices())
     add("--option", action="append", default=[], metavar="NAME=VALUE", help="of the method, such as alpha=2; JSON")
     add("--features", action="store_true", help="gradients on the representation, one pass through the trunk")
     add("--pi", action="store_true", help="performance-informed weights; always with PIVRG")
@@ -56,11 +55,11 @@ def parser(benchmark: Benchmark) -> argparse.ArgumentParser:
     return found
 
 
-def main(benchmark: Benchmark, arguments: Sequence[str] | None = None) -> int:
+def main(benchmark: Benchmark, arguments: Sequence[str] | None = None, *, run_type: type[Run] = Run) -> int:
     """Run a benchmark, print and write its table; return the exit status."""
-    command = parser(benchmark)
+    command = parser(benchmark, run_type)
     options = command.parse_args(arguments)
-    _validate(command, benchmark, options)
+    _validate(command, benchmark, options, run_type)
     findings = benchmark.check(options)
     if options.check or findings.problems:
         print(findings.text(), file=sys.stdout if options.check else sys.stderr)
@@ -84,7 +83,7 @@ def main(benchmark: Benchmark, arguments: Sequence[str] | None = None) -> int:
     rows, reported = [], []
     for seed in options.seeds:
         try:
-            run = Run(benchmark, parts, baselines, options, seed)
+            run = run_type(benchmark, parts, baselines, options, seed)
             resumed = run.resume()
         except (OSError, ValueError, TypeError) as error:
             command.error(str(error))
@@ -101,7 +100,9 @@ def main(benchmark: Benchmark, arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _validate(command: argparse.ArgumentParser, benchmark: Benchmark, options: argparse.Namespace) -> None:
+def _validate(
+    command: argparse.ArgumentParser, benchmark: Benchmark, options: argparse.Namespace, run_type: type[Run] = Run
+) -> None:
     single = options.method == methods.SINGLE_TASK
     if single != (options.task is not None):
         command.error(f"--task belongs to --method {methods.SINGLE_TASK}, which needs it.")
@@ -120,11 +121,9 @@ def _validate(command: argparse.ArgumentParser, benchmark: Benchmark, options: a
         return
     options.pi = options.pi or options.method == "PIVRG"
     try:
-        balancer = methods.make(options.method, len(benchmark.tasks), 0, methods.parse_options(options.option))
+        run_type.check_method(benchmark, options)
     except (ValueError, TypeError) as error:
         command.error(str(error))
-    if options.features and not getattr(balancer, "supports_features", True):
-        command.error(f"{options.method} needs gradients on parameters: --features cannot be.")
 
 
 def _no_baselines(method: str, baselines: Baselines) -> str:
@@ -150,7 +149,9 @@ def _write(benchmark: Benchmark, options: argparse.Namespace, rows: list[Row]) -
     metrics = [metric.name for metric in benchmark.metrics]
     first = ["seed", "epoch", "part"]
     losses = [f"loss {task}" for task in benchmark.tasks]
-    table = Table(name, [*first, *losses, *metrics, *DELTAS], title=benchmark.title)
+    known = [*first, *losses, *metrics, *DELTAS]
+    others = [column for column in dict.fromkeys(key for row in rows for key in row) if column not in known]
+    table = Table(name, [*first, *losses, *others, *metrics, *DELTAS], title=benchmark.title)
     for row in rows:
         table.add(*(row.get(column, "") for column in table.columns))
     kinds = [] if len(metrics) <= WIDE else list(dict.fromkeys(metric.split()[0] for metric in metrics))

@@ -53,9 +53,14 @@ class OfficeBenchmark(Benchmark):
     def network(self, options: argparse.Namespace) -> OfficeNetwork:
         """See :class:`Benchmark`."""
         network = OfficeNetwork(len(self.tasks), self.spec.n_classes, hidden_layer=options.hidden_layer)
+        self.load_weights(network, options)
+        return network
+
+    @staticmethod
+    def load_weights(network: OfficeNetwork, options: argparse.Namespace) -> None:
+        """Load ImageNet's weights, if given."""
         if options.weights is not None:
             network.resnet.load_weights(Path(options.weights))
-        return network
 
     def loss(self, task: int, output: Tensor, target: Tensor) -> Tensor:
         """See :class:`Benchmark`."""

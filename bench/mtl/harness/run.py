@@ -41,6 +41,9 @@ class Run:
         One per epoch and part: seed, epoch, part, mean losses, metrics, delta_m, delta_p, variance of the drops.
     """
 
+    #: The method where none is named.
+    default = "EW"
+
     def __init__(
         self, benchmark: Benchmark, parts: Parts, baselines: Baselines, options: argparse.Namespace, seed: int
     ) -> None:
@@ -50,12 +53,23 @@ class Run:
         self.tasks = [benchmark.tasks.index(options.task)] if single else list(range(len(benchmark.tasks)))
         torch.manual_seed(seed)
         self.network = benchmark.network(options).to(self.device)
-        n = len(self.tasks)
-        chosen = methods.parse_options(options.option)
-        self.balancer = mtl.EW(n) if single else methods.make(options.method, n, seed, chosen).to(self.device)
+        self._set_up()
+        self.scheduler = benchmark.scheduler(self.optimizer)
+        self.epoch = 0
+        self.rows: list[Row] = []
+        self.best: tuple[float, int] | None = None
+
+    def _set_up(self) -> None:
+        """Make what trains the network: the balancer and the optimizer."""
+        options, n = self.options, len(self.tasks)
+        self.balancer = mtl.EW(n)
+        if options.method != methods.SINGLE_TASK:
+            chosen = methods.parse_options(options.option)
+            self.balancer = methods.make(options.method, n, self.seed, chosen).to(self.device)
         self.informed = None
         if options.pi:
-            self.informed = mtl.PerformanceInformed(self.balancer, baselines.performance(tuple(options.pi_bounds)))
+            performance = self.baselines.performance(tuple(options.pi_bounds))
+            self.informed = mtl.PerformanceInformed(self.balancer, performance)
         self.features = options.features or methods.needs_features(self.balancer)
         self.shared = self.network.shared_parameters()
         own = self.network.head_parameters()
@@ -68,10 +82,18 @@ class Run:
             lr=options.learning_rate,
             weight_decay=options.weight_decay,
         )
-        self.scheduler = benchmark.scheduler(self.optimizer)
-        self.epoch = 0
-        self.rows: list[Row] = []
-        self.best: tuple[float, int] | None = None
+
+    @classmethod
+    def choices(cls) -> list[str]:
+        """Return the names that ``--method`` takes."""
+        return [*mtl.METHODS, methods.SINGLE_TASK]
+
+    @classmethod
+    def check_method(cls, benchmark: Benchmark, options: argparse.Namespace) -> None:
+        """Raise ValueError or TypeError where method and options do not go together."""
+        balancer = methods.make(options.method, len(benchmark.tasks), 0, methods.parse_options(options.option))
+        if options.features and not getattr(balancer, "supports_features", True):
+            raise ValueError(f"{options.method} needs gradients on parameters: --features cannot be.")
 
     # ---- training ----
 
@@ -231,15 +253,8 @@ class Run:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint."""
-        state = {
-            "network": self.network.state_dict(),
-            "balancer": self.balancer.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "epoch": self.epoch,
-            "rows": self.rows,
-            "best": self.best,
-        }
+        scheduler = None if self.scheduler is None else self.scheduler.state_dict()
+        state = {**self._state(), "scheduler": scheduler, "epoch": self.epoch, "rows": self.rows, "best": self.best}
         checkpoint.save(path, self.settings(), state, self.device)
 
     def resume(self) -> bool:
@@ -247,11 +262,22 @@ class Run:
         if not self.options.checkpoint or not self.path.exists():
             return False
         state = checkpoint.load(self.path, self.settings(), self.device)
-        self.network.load_state_dict(state["network"])
-        self.balancer.load_state_dict(state["balancer"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._restore(state)
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.epoch, self.rows = state["epoch"], state["rows"]
         self.best = None if state["best"] is None else tuple(state["best"])
         return True
+
+    def _state(self) -> dict[str, Any]:
+        """Return the state of what trains the network, and of the network."""
+        return {
+            "network": self.network.state_dict(),
+            "balancer": self.balancer.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.balancer.load_state_dict(state["balancer"])
+        self.optimizer.load_state_dict(state["optimizer"])

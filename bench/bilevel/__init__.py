@@ -1,0 +1,1 @@
+"""Benchmarks of bilevel optimisation and of NORMAL."""
