@@ -117,7 +117,7 @@ pyasmg::UpdateSummary step_within(pyasmg::UpdateInput<T> input, const Search<T>&
 // One generation on both: estimate, then step.
 template <class T>
 void check_device_generation(std::size_t n, std::size_t d, std::size_t m, int kind, T reach, std::mt19937_64& random) {
-    const double mean_step = reach > T(0) ? 40.0 : 0.7;
+    const double mean_step = reach > T(0) ? 40.0 : 8.0;
     const bool bounded = kind % 2 == 1, keep_gradients = kind % 3 != 0;
     const Search<T> search(d, bounded, kind >= 2);
     const std::string where = std::string(type_name<T>()) + " N = " + std::to_string(n) + ", d = " + std::to_string(d) +
