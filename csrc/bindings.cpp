@@ -225,12 +225,11 @@ PYBIND11_MODULE(_core, m) {
            std::size_t fewest) -> MaybeArray<double> {
             require(w.ndim() == 2 && valid.size() == w.shape(0) && weights.size() == w.shape(1),
                     "w must have shape (N, m), valid (N,), weights (m,).");
-            Array<double> changed({w.shape(0), w.shape(1)});
-            std::copy_n(w.data(), w.size(), changed.mutable_data());
-            if (!pyasmg::pull_in(size(w.shape(0)), size(w.shape(1)), valid.data(), weights.data(), far, fewest,
-                                 changed.mutable_data()))
+            Array<double> pulled({w.shape(0), w.shape(1)});
+            if (!pyasmg::pull_in(size(w.shape(0)), size(w.shape(1)), w.data(), valid.data(), weights.data(), far,
+                                 fewest, pulled.mutable_data()))
                 return std::nullopt;
-            return changed;
+            return pulled;
         },
         py::arg("w").noconvert(), py::arg("valid").noconvert(), py::arg("weights").noconvert(), py::arg("far"),
         py::arg("fewest"));

@@ -56,9 +56,10 @@ def take_step(
     w, valid, n_valid = values.w, values.valid, values.n_valid
     m = w.shape[1]
     columns, mean = w, values.offset
-    ratio = np.ones(m)
     if options.scale_objectives:
         ratio, scaling = scaling.follow(values.scale)
+    else:
+        ratio = np.ones(m)
     if options.automatic and iteration > 0:
         columns = w = pull_in(w, valid, previous * ratio)
     if center is not None:

@@ -24,6 +24,7 @@ from ._validate import integer, real_array, vector
 from .result import Result
 from .weighting import Custom, Weighting, WeightingLike, make_weighting
 
+_FLOAT64 = np.dtype(np.float64)
 _MAX_GENERATION = 2**32 - 1  # the counter's word
 _Arrays = tuple[Array, Array, Array | None, Array | None]  # mean, std, low, high
 
@@ -468,6 +469,8 @@ class ASMG:
 
     def _check_values(self, F: Any) -> FloatArray:
         rows, m = self._options.n_candidates, self._n_objectives
+        if type(F) is np.ndarray and F.dtype is _FLOAT64 and F.shape == (rows, m) and F.flags.c_contiguous:
+            return F  # the usual case: no words are needed
         expected = f"of shape (popsize{' + 1' * self._options.center}, m) = ({rows}, {m or 'm'})"
         array = real_array("F", self._search.as_values(F), expected)
         if array.ndim == 1 and m in (1, None) and array.shape == (rows,):
