@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from ._bounds import Bounds, as_bounds, to_dtype
-from ._cuda import parse_device
+from ._bounds import as_bounds
 from ._device_distribution import DeviceDistribution
-from ._distribution import LIMITS, Array, FloatArray, SearchDistribution, Summary
+from ._distribution import Array, FloatArray, SearchDistribution, Summary
 from ._options import Options
 from ._population import Population
 from ._scaling import Scaling
+from ._start import make_distribution, start_arrays
 from ._state import StateError, seal, unseal
 from ._step import Values, take_step
 from ._step_size import StepState
@@ -26,7 +26,6 @@ from .weighting import Custom, Weighting, WeightingLike, make_weighting
 
 _FLOAT64 = np.dtype(np.float64)
 _MAX_GENERATION = 2**32 - 1  # the counter's word
-_Arrays = tuple[Array, Array, Array | None, Array | None]  # mean, std, low, high
 
 
 class ASMG:
@@ -161,9 +160,9 @@ class ASMG:
             seed=seed,
             dtype=dtype,
         )
-        arrays = _start(start, sigma, as_bounds(bounds, start), options)
+        arrays = start_arrays(start, sigma, as_bounds(bounds, start), options)
         std0_max = float(arrays[1].max())
-        search = _distribution(arrays, options, device)
+        search = make_distribution(arrays, options, device)
         stopping = Stopping(
             popsize=options.popsize,
             dimension=start.size,
@@ -569,7 +568,7 @@ class ASMG:
             return None if content[name] is None else np.array(content[name])
 
         options = Options.from_plain(content["options"])
-        search = _distribution((array("mean"), array("std"), array("low"), array("high")), options, device)
+        search = make_distribution((array("mean"), array("std"), array("low"), array("high")), options, device)
         stopping = Stopping(popsize=options.popsize, dimension=search.dimension, **content["stopping"])
         self._assemble(
             options,
@@ -609,25 +608,3 @@ class ASMG:
             f"ASMG(d={self.dimension}, m={self._n_objectives}, popsize={self.popsize}, "
             f"n_iterations={self._n_iterations}, n_evaluations={self._n_evaluations})"
         )
-
-
-def _start(start: FloatArray, sigma: FloatArray, bounds: Bounds | None, options: Options) -> _Arrays:
-    """Make the first search distribution in the chosen dtype."""
-    mean, std = start.astype(options.dtype), sigma.astype(options.dtype)
-    tiny, huge = LIMITS[options.dtype]
-    if not (np.abs(mean) <= huge).all():
-        raise ValueError(f"`x0` must be at most {huge:g} in magnitude for dtype {options.dtype}.")
-    if not ((std >= tiny) & (std <= huge)).all():
-        raise ValueError(f"`sigma0` must lie within [{tiny:g}, {huge:g}] for dtype {options.dtype}.")
-    low = high = None
-    if bounds is not None:
-        low, high = to_dtype(bounds, options.dtype)
-        mean, std = np.clip(mean, low, high), np.minimum(std, high - low)
-    return mean, std, low, high
-
-
-def _distribution(arrays: _Arrays, options: Options, device: Any) -> SearchDistribution | DeviceDistribution:
-    name = parse_device(device)
-    if name == "cpu":
-        return SearchDistribution(*arrays, seed=options.seed, mirrored=options.mirrored)
-    return DeviceDistribution(*arrays, seed=options.seed, mirrored=options.mirrored, device=name, memory=options.memory)

@@ -37,23 +37,18 @@ class BilevelProblem:
     parameters, and must not write to them. A subclass may define the methods `upper` and `lower` instead.
     """
 
+    upper: UpperFunction  # given, or a method of a subclass
+    lower: LowerFunction
+
     def __init__(self, upper: UpperFunction | None = None, lower: LowerFunction | None = None) -> None:
         for name, function in (("upper", upper), ("lower", lower)):
             if function is None:
-                if getattr(type(self), name) is getattr(BilevelProblem, name):
+                if not hasattr(type(self), name):
                     raise TypeError(f"`{name}` must be a callable (alpha, omega, batch); got None.")
             elif not callable(function):
                 raise TypeError(f"`{name}` must be a callable (alpha, omega, batch); got {describe(function)}.")
             else:
                 setattr(self, name, function)
-
-    def upper(self, alpha: Any, omega: Any, batch: Any) -> Tensor | Sequence[Tensor]:
-        """Return the m objectives."""
-        raise NotImplementedError
-
-    def lower(self, alpha: Any, omega: Any, batch: Any) -> Tensor:
-        """Return the loss of the lower level."""
-        raise NotImplementedError
 
 
 class Batches:
