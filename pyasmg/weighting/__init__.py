@@ -81,4 +81,4 @@ def _from_dict(spec: dict[str, Any]) -> Weighting:
     try:
         return (Level if name == "level" else Chebyshev)(**options)
     except TypeError as error:
-        raise TypeError(f"`weighting` {name!r}: {error}.") from None
+        raise TypeError(f"`weighting` {name!r}: {str(error).rstrip('.')}.") from None
