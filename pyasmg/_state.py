@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 FORMAT = "pyasmg.ASMG"
-VERSION = 2
+VERSION = 3
 
 
 class StateError(ValueError):

@@ -18,14 +18,47 @@ def test_steps_are_bounded(dimension, n_valid):
         assert 0 < steps.mean <= 1.5 * (1 + 1e-12)
         assert 0 < steps.std <= 1.2
         assert 0 <= steps.held_back <= 0.6
-        state = state.advance(state.path, 1.0, 1e-3, 0.1, n_valid, dimension)
+        state = state.advance(state.path, 1.0, 1e-3, 0.1, -1.0, n_valid, dimension)
     assert steps.mean == pytest.approx(1.5, rel=1e-9)
     assert steps.held_back == 0
     for _ in range(400):  # gradients that cancel
-        state = state.advance(state.path, 1e-6, 1.0, 0.1, n_valid, dimension)
+        state = state.advance(state.path, 1e-6, 1.0, 0.1, -1.0, n_valid, dimension)
     assert state.log_gain == 0
     assert state.choose(0.3, 0.2, n_valid, dimension) == (0.3, 0.2, 0.0)
-    assert state.advance(state.path, 0.0, 0.0, 0.0, n_valid, dimension).log_gain == 0
+    assert state.advance(state.path, 0.0, 0.0, 0.0, -1.0, n_valid, dimension).log_gain == 0
+
+
+@pytest.mark.parametrize("dimension", [1, 10, 100, 10_000])
+@pytest.mark.parametrize("n_valid", [2, 12, 300])
+def test_the_lift_follows_the_odd_share(dimension, n_valid):
+    plain = StepState.start(dimension).choose(None, None, n_valid, dimension)
+    largest = max(min(1.0, 10 * plain.mean), plain.mean)
+
+    def after(shares, path_norm=0.0):
+        state = StepState.start(dimension)
+        for share in shares:
+            state = state.advance(state.path, path_norm, 1.0, 0.0, share, n_valid, dimension)
+        return state.choose(None, None, n_valid, dimension)
+
+    assert after([]) == after([-1.0, -1.0]) == after([0.0] * 5) == after([0.34] * 40) == plain
+    assert [after([1.0]).mean, after([0.2, 0.7]).mean] == pytest.approx([largest] * 2, rel=1e-12), "at once"
+    assert after([0.4] * 3).mean == pytest.approx(np.sqrt(plain.mean * largest), rel=1e-9)
+    assert after([1.0, -1.0, -1.0]) == after([1.0]), "a generation that tells nothing changes nothing"
+    assert after([1.0] + [0.0] * 20) == plain
+    assert after([1.0])[1:] == plain[1:], "the stds' step is left alone"
+    assert after([1.0] * 60, 1e-6).mean == pytest.approx(plain.mean, rel=1e-9), "gradients that cancel"
+
+
+def test_the_lift_helps_where_the_cloud_is_narrow_and_needs_mirrored_pairs():
+    d, ways = 100, {}
+    for mirrored in (True, False):
+        opt = pyasmg.ASMG(np.full(d, 30.0), 0.1, popsize=12, seed=3, mirrored=mirrored)
+        for _ in range(20):
+            X = opt.ask()
+            opt.tell(X, (X**2).sum(axis=1))
+        ways[mirrored] = 30.0 - opt.mean.mean()
+    assert opt._step_state.n_shares == 0
+    assert ways[True] > 3 * ways[False] > 0
 
 
 @pytest.mark.parametrize("m", [1, 3])
@@ -48,13 +81,13 @@ def test_noise_as_large_as_the_signal_does_not_stop_progress():
         X = opt.ask()
         opt.tell(X, (X**2).sum(axis=1) + 10 * random.normal(size=20))
         levels.append((opt.mean**2).sum())
-    assert np.mean(levels[200:250]) < 30
-    assert np.mean(levels[950:]) < 0.7 * np.mean(levels[200:250]) < 21
+    assert np.mean(levels[200:250]) < 4
+    assert np.mean(levels[950:]) < np.mean(levels[200:250])
 
 
 def test_a_line_is_followed_with_growing_steps():
     d = 400
-    opt = pyasmg.ASMG(np.zeros(d), 0.01, popsize=16, seed=6)
+    opt = pyasmg.ASMG(np.zeros(d), 0.01, popsize=16, seed=6, mirrored=False)
     way = []
     for _ in range(120):
         opt.tell(opt.ask(), opt.ask().sum(axis=1))
