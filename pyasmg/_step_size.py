@@ -30,7 +30,8 @@ how wide the cloud is: the odd half of the values' variance, sum (f - f')^2 / 4,
 settled, the even half rules. u, the running mean of the odd share (rate 0.1, at first that of all so far), above 0.35
 to 0.45 means that slope or noise does, and there the mean can take large steps, if it does not overdo it:
 
-    mean step  0.7 b g l,    log l = max(0, h log(L / (0.7 b g)) - v),    L = min(1, 7 b),    h = (u - 0.35) / 0.1 in [0, 1]
+    mean step  0.7 b g l,    log l = max(0, h log(L / (0.7 b g)) - v),
+                             L = min(1, 7 b),    h = (u - 0.35) / 0.1 within [0, 1]
 
 v, the mistrust, starts at 0: v -= 0.05 clip(log r - 0.2, -1, 1), within [0, log 10]. Steps that are too large make
 successive gradients cancel, and mere noise uses the lift up within some 230 generations; without v problem 4.22 takes
@@ -45,7 +46,8 @@ Growing starts the scale anew: the share s goes by the largest geometric mean so
 how wide the stds may be, and where a mean that rests on a side is pushed there by gradients that agree for ever.
 
 The constants were chosen on problems 4.21-4.23 with d = 10 and 100 and N = 10, 50 and 100, on the digits problem, and
-for the growth on COCO's ``bbob-largescale`` with d = 20, for the lift there (d = 20, 40) and on MO-Gymnasium's half-cheetah.
+for the growth on COCO's ``bbob-largescale`` with d = 20, for the lift there (d = 20, 40) and on MO-Gymnasium's
+half-cheetah.
 """
 
 from __future__ import annotations
