@@ -1,7 +1,8 @@
 """All benchmarks by name.
 
 python -m bench list
-python -m bench run NAME [--quick] [...]     NAME "all": every benchmark that has --quick, in turn
+python -m bench run NAME [--quick] [...]     NAME "all": every benchmark that has --quick, in turn; options other than
+                                             --quick are for the suites of the harness
 python -m bench report [--output FILE]       one HTML page of all results on disk
 """
 
@@ -42,14 +43,17 @@ def run(name: str, arguments: Sequence[str]) -> int:
 
 def _run_all(known: dict[str, Benchmark], arguments: Sequence[str]) -> int:
     failed = []
+    start = time.perf_counter()
     for name, benchmark in known.items():
         if not benchmark.quick or benchmark.needs_root:
             continue
         print(f"\n=== {name}", flush=True)
         began = time.perf_counter()
-        status = subprocess.run([sys.executable, "-m", "bench", "run", name, *arguments], check=False).returncode
+        its = arguments if benchmark.suite else [a for a in arguments if a == "--quick"]
+        status = subprocess.run([sys.executable, "-m", "bench", "run", name, *its], check=False).returncode
         print(f"=== {name}: {time.perf_counter() - began:.0f} s" + (f", exit status {status}" if status else ""))
         failed += [name] if status else []
+    print(f"\nall: {time.perf_counter() - start:.0f} s")
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0

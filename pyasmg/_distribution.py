@@ -47,6 +47,7 @@ class SearchDistribution:
         self.device = "cpu"
         self.stream: int | None = None
         self._gradients: tuple[Array, Array] | None = None
+        self._rebuilt = False
         self._population: Array | None = None
 
     @property
@@ -128,6 +129,7 @@ class SearchDistribution:
             self._gradients = np.empty(shape, self.mean.dtype), np.empty(shape, self.mean.dtype)
         outputs = (valid, w, *self._gradients, self.n_threads)
         gram, norms = _core.estimate(*self._arguments, generation, self.mirrored, X, *outputs)
+        self._rebuilt = X is None
         if X is None:
             return gram, norms
         factors = pull_factors(norms, self.dimension)
@@ -179,6 +181,8 @@ class SearchDistribution:
         if summary.finite:
             np.copyto(self.mean, mean)
             np.copyto(self.std, std)
+        if self._rebuilt and mean.nbytes >= _RECYCLED_BYTES:
+            self._gradients = None  # not kept while the caller holds candidates: who rebuilds them is short of memory
         return summary, path
 
 

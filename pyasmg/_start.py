@@ -19,9 +19,9 @@ def start_arrays(start: FloatArray, sigma: FloatArray, bounds: Bounds | None, op
     """Make the first search distribution in the chosen dtype."""
     mean, std = start.astype(options.dtype), sigma.astype(options.dtype)
     tiny, huge = LIMITS[options.dtype]
-    if not (np.abs(mean) <= huge).all():
+    if not (-huge <= mean.min() and mean.max() <= huge):
         raise ValueError(f"`x0` must be at most {huge:g} in magnitude for dtype {options.dtype}.")
-    if not ((std >= tiny) & (std <= huge)).all():
+    if not (tiny <= std.min() and std.max() <= huge):
         raise ValueError(f"`sigma0` must lie within [{tiny:g}, {huge:g}] for dtype {options.dtype}.")
     low = high = None
     if bounds is not None:

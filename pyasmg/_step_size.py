@@ -21,7 +21,7 @@ Why a gain g. Where the cloud is narrow the objectives are nearly linear across 
 steps. g follows a path, as the cumulative step-size adaptation of CMA-ES does for sigma: q is the running mean (rate
 0.05) of the mean's natural gradients p, and r = |q|^2 over its expectation for uncorrelated p. Successive gradients
 that agree (r > 1) raise g, ones that cancel lower it: log g += 0.05 clip(log r, -1, 1). The path runs over at most
-65,536 evenly spaced coordinates: enough for r, and no memory of the order of d.
+16,384 evenly spaced coordinates: enough for r, and no memory of the order of d.
 
 Why a lift. g takes dozens of generations to grow, which a search of a few dozen generations does not have: with 12
 candidates in 102 dimensions the mean began with 0.1 stds a generation where CMA-ES makes 1. Mirrored pairs tell at once
@@ -62,7 +62,7 @@ from . import _core
 
 _RATE = 0.05
 _MEAN_SHARE, _LARGEST_MEAN_STEP = 0.7, 1.5
-_LARGEST_PATH = 65_536
+_LARGEST_PATH = 16_384
 _ODD_RATE, _FEWEST_ODD, _MANY_ODD = 0.1, 0.35, 0.45
 _LARGEST_LIFT, _LARGEST_LIFTED_STEP, _DRIFT = 10.0, 1.0, 0.2
 

@@ -54,11 +54,13 @@ def vector(name: str, value: Any, length: int | None = None, *, finite: bool = T
     shape = "a vector" if length is None else f"a scalar or of shape ({length},)"
     array = real_array(name, value, shape)
     if array.ndim == 0 and length is not None:
-        array = np.full(length, array)
-    if array.ndim != 1 or (length is not None and array.size != length):
+        result = np.full(length, array, dtype=np.float64)
+    elif array.ndim != 1 or (length is not None and array.size != length):
         raise ValueError(f"`{name}` must be {shape}; got shape {array.shape}.")
-    result = np.array(array, dtype=np.float64)
-    if finite and not np.isfinite(result).all():
+    else:
+        result = np.array(array, dtype=np.float64)
+    # By the extremes, which a NaN spoils too: no array of flags, which would be half of all that a huge search takes.
+    if finite and result.size and not (np.isfinite(result.min()) and np.isfinite(result.max())):
         index = int(np.flatnonzero(~np.isfinite(result))[0])
         raise ValueError(f"`{name}` must be finite; got {result[index]} at index {index}.")
     return result

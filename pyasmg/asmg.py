@@ -144,7 +144,7 @@ class ASMG:
         if start.size == 0:
             raise ValueError("`x0` must have at least one element; got shape (0,).")
         sigma = vector("sigma0", sigma0, start.size)
-        if not (sigma > 0).all():
+        if not sigma.min() > 0:
             raise ValueError(f"`sigma0` must be > 0; got {sigma.min():g}.")
         options = Options.check(
             start.size,
