@@ -50,8 +50,9 @@ def test_order_follows_from_seed_and_epoch(nyu):
 
     def images_of(order, workers=0):
         torch.rand(3)
-        with warnings.catch_warnings():  # Python warns of forks where other tests have left threads
+        with warnings.catch_warnings():  # Python and JAX warn of forks where other tests have left threads
             warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
             return torch.cat([image for image, _ in collect(part, 2, order=order, workers=workers)])
 
     one = images_of((0, 0))
