@@ -260,7 +260,7 @@ PYBIND11_MODULE(_core, m) {
             const pyasmg::Aggregate result =
                 pyasmg::aggregate(size(w.shape(0)), size(w.shape(1)), w.data(), valid.data(), n_valid, weights.data(),
                                   row_sums.data(), dimension);
-            return py::make_tuple(result.std, result.mean_std_gradient, result.odd_share);
+            return py::make_tuple(result.std, result.mean_std_gradient);
         },
         py::arg("w").noconvert(), py::arg("valid").noconvert(), py::arg("n_valid"), py::arg("weights").noconvert(),
         py::arg("row_sums").noconvert(), py::arg("dimension"));

@@ -95,14 +95,14 @@ void follow_scales(std::size_t n_objectives, const double* scale, double* log_sc
 
 Aggregate aggregate(std::size_t count, std::size_t n_objectives, const double* w, const std::uint8_t* valid,
                     std::size_t n_valid, const double* weights, const double* row_sums, std::size_t dimension) {
-    if (n_valid == 0) return {0.0, 0.0, -1.0};
+    if (n_valid == 0) return {0.0, 0.0};
     const auto rows = static_cast<Eigen::Index>(count), m = static_cast<Eigen::Index>(n_objectives);
     const Eigen::Map<const Matrix> matrix(w, rows, m);
     const Eigen::Map<const Vector> lambda(weights, m), norms(row_sums, rows);
     const auto n = static_cast<double>(n_valid);
     const Vector sums = (matrix.matrix() * lambda.matrix()).array() * n;
     const double unit = sums.abs().maxCoeff();
-    if (!(unit > 0.0)) return {0.0, 0.0, -1.0};
+    if (!(unit > 0.0)) return {0.0, 0.0};
     double mean = 0.0, square = 0.0, gradient = 0.0;
     for (Eigen::Index j = 0; j < rows; ++j) {
         if (valid[j] != 0) mean += sums[j] / unit / n;
@@ -112,15 +112,7 @@ Aggregate aggregate(std::size_t count, std::size_t n_objectives, const double* w
         if (valid[j] != 0) square += deviation * deviation / n;
         if (valid[j] != 0) gradient += unit * deviation / n * (norms[j] / static_cast<double>(dimension) - 1.0);
     }
-    double odd = 0.0, total = 0.0;
-    for (Eigen::Index j = 0; j + 1 < rows; j += 2) {
-        if (valid[j] == 0 || valid[j + 1] == 0) continue;
-        if (!(std::abs(norms[j] - norms[j + 1]) <= 1e-4 * norms[j])) continue;
-        const double first = sums[j] / unit - mean, second = sums[j + 1] / unit - mean;
-        odd += (first - second) * (first - second);
-        total += 2.0 * (first * first + second * second);
-    }
-    return {unit * std::sqrt(square), 0.5 * gradient, total > 0.0 ? odd / total : -1.0};
+    return {unit * std::sqrt(square), 0.5 * gradient};
 }
 
 }  // namespace pyasmg

@@ -32,12 +32,9 @@ void follow_scales(std::size_t n_objectives, const double* scale, double* log_sc
 struct Aggregate {
     double std;                // sigma-hat of Eqs. A.152-A.153
     double mean_std_gradient;  // (1 / d) sum_k sum_i weights_i H_ik with the mean of a_j subtracted, from |z_j|^2 alone
-    double odd_share;          // of mirrored pairs: sum (a - a')^2 / sum (2 a^2 + 2 a'^2), centred; -1 without any pair
 };
 
 // Of a_j = sum_i weights_i n_valid w_ji (w as above) over the valid rows; row_sums (N,) holds |z_j|^2.
-// Rows 2 k and 2 k + 1 are a mirrored pair if both are valid and their |z_j|^2 agree to 1e-4: the caller knows whether
-// the sample was mirrored, and rows that a user replaced hardly ever agree.
 Aggregate aggregate(std::size_t count, std::size_t n_objectives, const double* w, const std::uint8_t* valid,
                     std::size_t n_valid, const double* weights, const double* row_sums, std::size_t dimension);
 

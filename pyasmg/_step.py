@@ -83,7 +83,7 @@ def take_step(
         weights = (1.0 - gamma) * previous + gamma * weights  # Eq. 4.17
 
     combined = weights * ratio
-    sigma, mean_std_gradient, odd_share = _core.aggregate(w, valid, n_valid, combined, norms, search.dimension)
+    sigma, mean_std_gradient = _core.aggregate(w, valid, n_valid, combined, norms, search.dimension)
     if not sigma > 0.0 or n_valid < 2:
         return Outcome(weights, gram, scaling, step_state, None)
     coefficients = combined / sigma
@@ -102,6 +102,5 @@ def take_step(
     if summary.finite:
         shrinkage = steps.std * (1.0 - steps.held_back) * mean_std_gradient - growth
         norms_of = summary.path_norm, summary.step_norm
-        odd_share = odd_share if options.mirrored else -1.0
-        step_state = step_state.advance(path, *norms_of, shrinkage, odd_share, n_valid, search.dimension)
+        step_state = step_state.advance(path, *norms_of, shrinkage, n_valid, search.dimension)
     return Outcome(weights, gram, scaling, step_state, summary)

@@ -4,7 +4,7 @@ For N valid samples in d dimensions, with b = min(1.2, 0.12 N / sqrt(d)):
 
     std step   b,          of which the mean over the coordinates is followed at a share s only:
                            log std_k -= b (h_k - (1 - s) hbar),    h = sum_i c_i H_i,    hbar = (1 / d) sum_k h_k
-    mean step  0.7 b g l,  1 <= g, and 0.7 b g <= 1.5; 1 <= l
+    mean step  max(0.7 b g, L exp(-v)),    1 <= g, and 0.7 b g <= 1.5
 
 Why N / sqrt(d). While the cloud is wide (sqrt(d) std above the distance to the optimum) the standardised values are
 mostly |z|^2, and hbar is about sqrt(1 / (2 d)): log std falls by b / sqrt(2 d) a generation whatever the objective,
@@ -24,18 +24,11 @@ that agree (r > 1) raise g, ones that cancel lower it: log g += 0.05 clip(log r,
 16,384 evenly spaced coordinates: enough for r, and no memory of the order of d.
 
 Why a lift. g takes dozens of generations to grow, which a search of a few dozen generations does not have: with 12
-candidates in 102 dimensions the mean began with 0.1 stds a generation where CMA-ES makes 1. Mirrored pairs tell at once
-how wide the cloud is: the odd half of the values' variance, sum (f - f')^2 / 4, is slope, the even half, that of
-(f + f') / 2, curvature, and noise and ruggedness count half for each. While the cloud is wide, and when the search has
-settled, the even half rules. u, the running mean of the odd share (rate 0.1, at first that of all so far), above 0.35
-to 0.45 means that slope or noise does, and there the mean can take large steps, if it does not overdo it:
-
-    mean step  0.7 b g l,    log l = max(0, h log(L / (0.7 b g)) - v),
-                             L = min(1, 7 b),    h = (u - 0.35) / 0.1 within [0, 1]
-
-v, the mistrust, starts at 0: v -= 0.05 clip(log r - 0.2, -1, 1), within [0, log 10]. Steps that are too large make
-successive gradients cancel, and mere noise uses the lift up within some 230 generations; without v problem 4.22 takes
-half as many evaluations again, and without the thresholds 4.23 ends in a local optimum.
+candidates in 102 dimensions the mean began with 0.1 stds a generation where CMA-ES makes 1. So the mean begins with
+large steps, L = min(1, 7 b), and goes on with them as long as its path does not speak against them: v, the mistrust,
+starts at 0, and v -= 0.05 clip(log r - 0.2, -1, 1) within [0, log 10]. Steps that are too large make successive
+gradients cancel, and mere noise uses the lift up within some 230 generations. Without v and with N = 10, problem 4.21
+takes three times the evaluations and 4.23 ends in a local optimum.
 
 Why the stds grow. The std gradients cannot tell that the cloud is far too narrow: where the objectives are linear
 across it, they are noise. With g at its limit the mean then crept along by 1.5 stds a generation, with sigma0 = 0.002
@@ -63,7 +56,6 @@ from . import _core
 _RATE = 0.05
 _MEAN_SHARE, _LARGEST_MEAN_STEP = 0.7, 1.5
 _LARGEST_PATH = 16_384
-_ODD_RATE, _FEWEST_ODD, _MANY_ODD = 0.1, 0.35, 0.45
 _LARGEST_LIFT, _LARGEST_LIFTED_STEP, _DRIFT = 10.0, 1.0, 0.2
 
 
@@ -84,8 +76,6 @@ class StepState(NamedTuple):
     log_gain: float  # log g
     shrinkage: float  # -log of the geometric mean of the stds over its largest so far
     growth: float = 0.0  # what the next step adds to every log std
-    odd_share: float = 0.0  # u
-    n_shares: float = 0.0  # generations that it was taken from
     mistrust: float = 0.0  # v
 
     @classmethod
@@ -107,7 +97,8 @@ class StepState(NamedTuple):
         """Return the user's steps, and the automatic rule where one is None."""
         b = _base(n_valid, dimension)
         if mean_step is None:
-            mean_step = self._lifted(_MEAN_SHARE * b * _core.exp(self.log_gain), b)
+            lifted = min(_LARGEST_LIFTED_STEP, _LARGEST_LIFT * _MEAN_SHARE * b) * _core.exp(-self.mistrust)
+            mean_step = max(_MEAN_SHARE * b * _core.exp(self.log_gain), lifted)
         if std_step is not None:
             return Steps(mean_step, std_step, 0.0)
         share = 0.4 + 0.6 * min(max((self.shrinkage - 2.0) / 3.0, 0.0), 1.0)
@@ -119,14 +110,10 @@ class StepState(NamedTuple):
         path_norm: float,
         step_norm: float,
         shrinkage: float,
-        odd_share: float,
         n_valid: int,
         dimension: int,
     ) -> StepState:
-        """Return the state after a step.
-
-        Its norms are given, by how much it lowered the mean log std, and the odd share of its values (-1: unknown).
-        """
+        """Return the state after a step, whose norms are given, that lowered the mean log std by ``shrinkage``."""
         energy = (1.0 - _RATE) ** 2 * self.energy + _RATE**2 * step_norm
         log_gain, growth, mistrust = self.log_gain, 0.0, self.mistrust
         if path_norm > 1e-300 and energy > 1e-300:
@@ -137,20 +124,8 @@ class StepState(NamedTuple):
                 growth = _RATE * min(max(agreement - 1.0, 0.0), 1.0)
             mistrust -= _RATE * min(max(agreement - _DRIFT, -1.0), 1.0)
             mistrust = min(max(mistrust, 0.0), math.log(_LARGEST_LIFT))
-        share, n_shares = self.odd_share, self.n_shares
-        if odd_share >= 0.0:
-            n_shares += 1.0
-            share += max(_ODD_RATE, 1.0 / n_shares) * (odd_share - share)
         shrinkage = max(self.shrinkage + shrinkage, 0.0)
-        return StepState(path, self.stride, energy, log_gain, shrinkage, growth, share, n_shares, mistrust)
-
-    def _lifted(self, mean_step: float, b: float) -> float:
-        """Return the mean step times the lift."""
-        largest = min(_LARGEST_LIFTED_STEP, _LARGEST_LIFT * _MEAN_SHARE * b)
-        if mean_step >= largest or self.odd_share <= _FEWEST_ODD:
-            return mean_step
-        h = min((self.odd_share - _FEWEST_ODD) / (_MANY_ODD - _FEWEST_ODD), 1.0)
-        return mean_step * _core.exp(max(h * _core.log(largest / mean_step) - self.mistrust, 0.0))
+        return StepState(path, self.stride, energy, log_gain, shrinkage, growth, mistrust)
 
 
 def _base(n_valid: int, dimension: int) -> float:
