@@ -247,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(
         command,
         arguments,
-        seeds=(3, 1),
+        seeds=(3, 3),
         budget=(300, 300),
         dimensions_two=([10], [10, 20, 40]),
         dimensions_one=([20, 40], [20, 40, 80, 160, 320]),
