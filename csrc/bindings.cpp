@@ -21,7 +21,9 @@
 #include "outliers.hpp"
 #include "population.hpp"
 #include "rng.hpp"
+#include "row_combination.hpp"
 #include "row_products.hpp"
+#include "sign_dropout.hpp"
 #include "simd.hpp"
 #include "simplex_qp.hpp"
 #include "update.hpp"
@@ -141,6 +143,48 @@ void bind_kernels(py::module_& m) {
             return gram;
         },
         py::arg("x").noconvert(), py::arg("in_double"));
+
+    m.def(
+        "combine_rows",
+        [](const Array<T>& x, const Array<double>& weights, double factor, std::size_t first, Array<T> out) {
+            require(x.ndim() == 2 && weights.ndim() == 1 && weights.size() == x.shape(0),
+                    "x must have shape (m, d), weights (m,).");
+            require(first <= size(x.shape(1)) && size(out.size()) <= size(x.shape(1)) - first,
+                    "the columns must be those of x.");
+            T* data = out.mutable_data();
+            const py::gil_scoped_release release;
+            pyasmg::combine_rows(size(x.shape(0)), size(x.shape(1)), x.data(), weights.data(), factor, first,
+                                 size(out.size()), data);
+        },
+        py::arg("x").noconvert(), py::arg("weights").noconvert(), py::arg("factor"), py::arg("first"),
+        py::arg("out").noconvert());
+
+    // `generator` is (state, increment) of numpy's PCG64 in halves of 64 bits, the upper one first, has_uint32 and
+    // uinteger; what comes back is the same after the draws.
+    m.def(
+        "sign_dropout",
+        [](const Array<T>& x, const MaybeArray<double>& leak, const std::array<std::uint64_t, 6>& generator,
+           Array<T> out) {
+            require(x.ndim() == 2 && out.ndim() == 1 && out.size() == x.shape(1) &&
+                        (!leak || (leak->ndim() == 1 && leak->size() == x.shape(0))),
+                    "x must have shape (m, d), leak (m,) and out (d,).");
+            pyasmg::Pcg64 pcg{(static_cast<pyasmg::UInt128>(generator[0]) << 64) + generator[1],
+                              (static_cast<pyasmg::UInt128>(generator[2]) << 64) + generator[3], generator[4] != 0,
+                              static_cast<std::uint32_t>(generator[5])};
+            T* data = out.mutable_data();
+            {
+                const py::gil_scoped_release release;
+                pyasmg::sign_dropout(size(x.shape(0)), size(x.shape(1)), x.data(), leak ? leak->data() : nullptr, pcg,
+                                     data);
+            }
+            return std::array<std::uint64_t, 6>{static_cast<std::uint64_t>(pcg.state >> 64),
+                                                static_cast<std::uint64_t>(pcg.state),
+                                                static_cast<std::uint64_t>(pcg.increment >> 64),
+                                                static_cast<std::uint64_t>(pcg.increment),
+                                                pcg.has_half ? 1u : 0u,
+                                                pcg.half};
+        },
+        py::arg("x").noconvert(), py::arg("leak").noconvert(), py::arg("generator"), py::arg("out").noconvert());
 
     // Writes the new mean to mean_gradient[0] and the new std to std_gradient[0].
     m.def(

@@ -7,7 +7,7 @@ namespace pyasmg {
 
 enum class Precision { native, in_double };
 
-// gram = x x', (m, m) and exactly symmetric; x is (m, d) row-major. Products and sums over 2,048 columns are taken in
+// gram = x x', (m, m) and exactly symmetric; x is (m, d) row-major. Products and sums over 1,024 columns are taken in
 // T, or in double for Precision::in_double; the sums over these in double. An infinity or NaN of a row reaches all its
 // entries.
 //

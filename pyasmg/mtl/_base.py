@@ -163,7 +163,7 @@ class LossBalancer(Balancer):
 
     def _backward(self, call: Call) -> None:
         """Take one backward pass; `features` change nothing."""
-        checked, group = Losses(call.losses, self.n_tasks), call.group
+        checked, group = Losses(call.losses, self.n_tasks, joined=True), call.group
         own = self._own_parameters(call.heads)
         trunk = None if call.shared is None else parameter_list("shared", call.shared)
         check_disjoint(trunk, own)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ._base import Balancer, scale_of
+from ._combination import combine
 from ._diagnostics import Diagnostics
 from ._distributed import mean_array
 from ._gram import gram_matrix
@@ -42,8 +43,6 @@ class GradientBalancer(Balancer):
     supports_features: ClassVar[bool] = True
     #: What ``head_weights`` is by default.
     default_head_weights: ClassVar[HeadWeights] = "one"
-    #: Whether the aggregate is linear in the gradients for given weights, so that their scale is of no concern to it.
-    _linear: ClassVar[bool] = False
 
     def __init__(self, n_tasks: int, *, head_weights: HeadWeights | None = None) -> None:
         super().__init__(n_tasks)
@@ -88,25 +87,41 @@ class GradientBalancer(Balancer):
             return
         matrix = gradients.compute(self._workspace)
         # fresh pages cost as much as a backward pass or two; PyTorch keeps them by itself on other devices
-        self._workspace = matrix if matrix.device.type == "cpu" else None
+        self.__dict__["_workspace"] = matrix if matrix.device.type == "cpu" else None  # nn.Module takes 20 us
         gram = gradients.gram(gram_matrix(matrix))
-        if not np.isfinite(gram).all():
-            if call.scaler is None:
-                task = int(np.flatnonzero(~np.isfinite(np.diag(gram)))[0])
-                raise ValueError(f"the gradients must be finite; that of task {task} is not.")
-            weights: FloatArray | None = np.ones(self.n_tasks)  # the scaler sees the overflow and skips the step
-            direction = combine(np.ones(self.n_tasks), matrix)
+        direction: Tensor | None = None
+        weights: FloatArray | None = np.ones(self.n_tasks)
+        if np.isfinite(gram).all():
+            weights = self._combination(matrix, gram, values)
+            if weights is None:
+                direction, weights = self._nonlinear(matrix, gram, values, scale)
+            self.__dict__["_diagnostics"] = Diagnostics(values, weights, gram)
+        elif call.scaler is None:
+            task = int(np.flatnonzero(~np.isfinite(np.diag(gram)))[0])
+            raise ValueError(f"the gradients must be finite; that of task {task} is not.")
+        # else the scaler sees the overflow of their sum, and skips the step
+        own = np.ones(self.n_tasks) if self.head_weights == "one" or weights is None else weights
+        if direction is None:
+            gradients.write_combination(np.ones(self.n_tasks) if weights is None else weights, matrix, own)
         else:
-            if not self._linear and scale != 1.0:
-                matrix /= scale
-            direction, weights = self._aggregate(matrix, gram, values)
-            if not self._linear and scale != 1.0:
-                direction = direction * scale
-            self._diagnostics = Diagnostics(values, weights, gram)
+            gradients.write(direction, own)
+
+    def _combination(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> FloatArray | None:
+        """Return weights with which the rows of the matrix add up to the direction, whatever their scale, if any."""
+        return None
+
+    def _nonlinear(
+        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, scale: float
+    ) -> tuple[Tensor, FloatArray | None]:
+        """Return the direction, in memory of its own, and the weights where there are such."""
+        if scale != 1.0:
+            matrix /= scale
+        direction, weights = self._aggregate(matrix, gram, losses)
+        if scale != 1.0:
+            direction = direction * scale
         if direction.untyped_storage().data_ptr() == matrix.untyped_storage().data_ptr():
             direction = direction.clone()  # it becomes `.grad`, and the matrix is used again
-        own = np.ones(self.n_tasks) if self.head_weights == "one" or weights is None else weights
-        gradients.write(direction, own)
+        return direction, weights
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_workspace": None}
@@ -127,8 +142,6 @@ class GramBalancer(GradientBalancer):
     The weights are computed in float64 on the host, whatever the type of the gradients; O(m^2 d) for the matrix.
     """
 
-    _linear = True
-
     @abstractmethod
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
         """Return the weights of the gradients, shape (m,), and update the state of the method."""
@@ -148,14 +161,9 @@ class GramBalancer(GradientBalancer):
             return self.weights_from_gram(gram, losses)
         return self.preferred_weights(gram, losses, self._preference)
 
+    def _combination(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> FloatArray:
+        return self._weigh(gram, losses)
+
     def _aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
-        weights = self._weigh(gram, losses)
+        weights = self._combination(matrix, gram, losses)
         return combine(weights, matrix), weights
-
-
-def combine(weights: FloatArray, matrix: Tensor) -> Tensor:
-    """Return ``weights @ matrix``; weights that leave the range of the matrix' type are brought in beforehand."""
-    largest = float(np.abs(weights).max())
-    if 1e-10 < largest < 1e10 or largest == 0.0:
-        return torch.as_tensor(weights).to(matrix) @ matrix
-    return (torch.as_tensor(weights / largest).to(matrix) @ matrix) * largest

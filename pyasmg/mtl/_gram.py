@@ -31,8 +31,13 @@ def gram_matrix(matrix: Tensor) -> FloatArray:
     return gram
 
 
+def on_core(matrix: Tensor) -> bool:
+    """Whether the core's kernels serve this matrix."""
+    return matrix.device.type == "cpu" and matrix.dtype in (torch.float32, torch.float64)
+
+
 def _products(matrix: Tensor, in_double: bool) -> FloatArray:
-    if matrix.device.type == "cpu" and matrix.dtype in (torch.float32, torch.float64):
+    if on_core(matrix):
         return _core.row_products(matrix.detach().contiguous().numpy(), in_double)
     m, d = matrix.shape
     total = torch.zeros((m, m), dtype=torch.float64, device=matrix.device)

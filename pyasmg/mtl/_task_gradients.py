@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._combination import combine_pieces
 from ._distributed import mean, mean_array, mean_gradients, unflatten
 from ._losses import Losses
 from ._parameters import accumulate, check_disjoint, feature_list, leaves, parameter_list
@@ -93,13 +94,20 @@ class TaskGradients:
 
     def write(self, direction: Tensor, head_weights: FloatArray) -> None:
         """Accumulate the direction into the shared parameters, and the weighted gradients into the heads."""
-        pieces = unflatten(direction, self._targets)
+        self._write_pieces(unflatten(direction, self._targets))
+        self._write_heads(head_weights)
+
+    def write_combination(self, weights: FloatArray, matrix: Tensor, head_weights: FloatArray) -> None:
+        """Do as :meth:`write` does with the direction ``weights @ matrix``."""
+        self._write_pieces(combine_pieces(weights, matrix, [target.shape for target in self._targets]))
+        self._write_heads(head_weights)
+
+    def _write_pieces(self, pieces: list[Tensor]) -> None:
         if self._features is None:
             accumulate(self._shared, pieces)
         else:
             starts = [piece.to(feature) for piece, feature in zip(pieces, self._features, strict=True)]
             self._through_trunk(starts)
-        self._write_heads(head_weights)
 
     def backward_weighted(self, weights: FloatArray, head_weights: FloatArray) -> None:
         """Accumulate for weights that are known: one backward pass, and one through the heads if theirs differ."""

@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from .. import _core
 from .._validate import describe, vector
 from ._distributed import mean
 from ._gradient import GradientBalancer, HeadWeights
+from ._gram import on_core
 from ._parameters import feature_list
 from ._state import generator
 from ._types import Call, FloatArray
@@ -82,6 +84,8 @@ class GradDrop(GradientBalancer):
             self._features = self._group = None
 
     def aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
+        if self._features is None and on_core(matrix):
+            return self._drop_on_core(matrix), None
         leak = torch.from_numpy(self.leak).to(matrix)[:, None]
         if self._features is None:
             pieces = torch.split(matrix, CHUNK, dim=1)
@@ -92,6 +96,18 @@ class GradDrop(GradientBalancer):
             parts.append(self._drop_in_batch(part, feature.detach().sign().to(matrix), leak).reshape(-1))
             offset += feature.numel()
         return torch.cat(parts), None
+
+    def _drop_on_core(self, matrix: Tensor) -> Tensor:
+        """Return d by the core's kernel, which draws the numbers that the generator would."""
+        direction = matrix.new_empty(matrix.shape[1])
+        bits = self._generator.bit_generator
+        state: Any = bits.state
+        pcg, leak = state["state"], self.leak if self.leak.any() else None
+        words = [*divmod(pcg["state"], 2**64), *divmod(pcg["inc"], 2**64), state["has_uint32"], state["uinteger"]]
+        words = _core.sign_dropout(matrix.detach().contiguous().numpy(), leak, words, direction.numpy())
+        pcg["state"] = (words[0] << 64) | words[1]
+        bits.state = {**state, "has_uint32": words[4], "uinteger": words[5]}
+        return direction
 
     def _drop_entries(self, rows: Tensor, leak: Tensor) -> Tensor:
         """Return d for columns of the matrix; P is the share of the positive entries in the sum of all sizes."""

@@ -1,0 +1,63 @@
+#include "sign_dropout.hpp"
+
+#include <algorithm>
+
+#include "portable.hpp"
+#include "simd.hpp"
+
+namespace pyasmg {
+namespace {
+
+constexpr std::size_t kBlock = 1024;  // columns: the sums stay in the nearest cache
+
+template <class T>
+PYASMG_HD void dropout_loop(std::size_t m, std::size_t d, const T* x, const double* leak, Pcg64& generator, T* out) {
+    alignas(64) T above[kBlock], below[kBlock];
+    alignas(64) float draw[kBlock];
+    for (std::size_t begin = 0; begin < d; begin += kBlock) {
+        const std::size_t n = std::min(kBlock, d - begin);
+        fill_uniform(generator, n, draw);
+        std::fill_n(above, n, T(0));
+        std::fill_n(below, n, T(0));
+        for (std::size_t i = 0; i < m; ++i) {
+            const T* PYASMG_RESTRICT row = x + i * d + begin;
+            for (std::size_t k = 0; k < n; ++k) {
+                above[k] += row[k] > T(0) ? row[k] : T(0);
+                below[k] += row[k] < T(0) ? row[k] : T(0);
+            }
+        }
+        T* PYASMG_RESTRICT kept = out + begin;
+        if (leak == nullptr) {
+            for (std::size_t k = 0; k < n; ++k) {
+                kept[k] = above[k] > static_cast<T>(draw[k]) * (above[k] - below[k]) ? above[k] : below[k];
+            }
+            continue;
+        }
+        // From here on `above` says by its sign which entries are kept.
+        for (std::size_t k = 0; k < n; ++k) {
+            above[k] = above[k] > static_cast<T>(draw[k]) * (above[k] - below[k]) ? T(1) : T(-1);
+            kept[k] = T(0);
+        }
+        for (std::size_t i = 0; i < m; ++i) {
+            const T* PYASMG_RESTRICT row = x + i * d + begin;
+            const T share = static_cast<T>(leak[i]);
+            for (std::size_t k = 0; k < n; ++k) kept[k] += (row[k] * above[k] > T(0) ? T(1) : share) * row[k];
+        }
+    }
+}
+
+PYASMG_SIMD_VARIANTS(dropout,
+                     (std::size_t m, std::size_t d, const T* x, const double* leak, Pcg64& generator, T* out),
+                     (m, d, x, leak, generator, out))
+
+}  // namespace
+
+template <class T>
+void sign_dropout(std::size_t m, std::size_t d, const T* x, const double* leak, Pcg64& generator, T* out) {
+    dropout_dispatch<T>(m, d, x, leak, generator, out);
+}
+
+template void sign_dropout<float>(std::size_t, std::size_t, const float*, const double*, Pcg64&, float*);
+template void sign_dropout<double>(std::size_t, std::size_t, const double*, const double*, Pcg64&, double*);
+
+}  // namespace pyasmg

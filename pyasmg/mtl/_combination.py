@@ -1,0 +1,45 @@
+"""Weighted sums of the rows of a matrix: the step made of the tasks' gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import _core
+from ._gram import on_core
+from ._types import FloatArray
+
+
+def combine(weights: FloatArray, matrix: Tensor) -> Tensor:
+    """Return ``weights @ matrix``; weights that leave the range of the matrix' type are brought in beforehand."""
+    return combine_pieces(weights, matrix, [matrix.shape[1:]])[0]
+
+
+def combine_pieces(weights: FloatArray, matrix: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Return ``weights @ matrix`` cut into new tensors of these shapes, one after the other.
+
+    On the CPU by the core's kernel: rows of weight 0 are not read, and the pieces are as large as what the last
+    backward pass has freed, in memory that is still in the cache.
+    """
+    largest = float(np.abs(weights).max())
+    factor = 1.0 if 1e-10 < largest < 1e10 or largest == 0.0 else largest
+    scaled = weights if factor == 1.0 else weights / factor
+    if not on_core(matrix):
+        direction = torch.as_tensor(scaled).to(matrix) @ matrix
+        flat = torch.split(direction if factor == 1.0 else direction * factor, [_size(shape) for shape in shapes])
+        return [piece.view(tuple(shape)) for piece, shape in zip(flat, shapes, strict=True)]
+    rows, scaled, first = matrix.detach().contiguous().numpy(), np.ascontiguousarray(scaled, np.float64), 0
+    pieces = []
+    for shape in shapes:
+        piece = torch.empty(tuple(shape), dtype=matrix.dtype)
+        _core.combine_rows(rows, scaled, factor, first, piece.numpy())
+        first += piece.numel()
+        pieces.append(piece)
+    return pieces
+
+
+def _size(shape: Sequence[int]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
