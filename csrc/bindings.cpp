@@ -16,6 +16,7 @@
 #include "estimator.hpp"
 #include "fair_weights.hpp"
 #include "gradient_surgery.hpp"
+#include "loss_weighting.hpp"
 #include "nonnegative_qp.hpp"
 #include "objectives.hpp"
 #include "outliers.hpp"
@@ -144,20 +145,23 @@ void bind_kernels(py::module_& m) {
         },
         py::arg("x").noconvert(), py::arg("in_double"));
 
+    // Fills `outs` one after the other with columns of the combination.
     m.def(
         "combine_rows",
-        [](const Array<T>& x, const Array<double>& weights, double factor, std::size_t first, Array<T> out) {
+        [](const Array<T>& x, const Array<double>& weights, double factor, std::vector<Array<T>> outs) {
             require(x.ndim() == 2 && weights.ndim() == 1 && weights.size() == x.shape(0),
                     "x must have shape (m, d), weights (m,).");
-            require(first <= size(x.shape(1)) && size(out.size()) <= size(x.shape(1)) - first,
-                    "the columns must be those of x.");
-            T* data = out.mutable_data();
+            std::vector<pyasmg::Columns<T>> columns;
+            std::size_t first = 0;
+            for (auto& out : outs) {
+                columns.push_back({first, size(out.size()), out.mutable_data()});
+                first += size(out.size());
+            }
+            require(first <= size(x.shape(1)), "x must have as many columns as outs have entries.");
             const py::gil_scoped_release release;
-            pyasmg::combine_rows(size(x.shape(0)), size(x.shape(1)), x.data(), weights.data(), factor, first,
-                                 size(out.size()), data);
+            pyasmg::combine_rows(size(x.shape(0)), size(x.shape(1)), x.data(), weights.data(), factor, columns);
         },
-        py::arg("x").noconvert(), py::arg("weights").noconvert(), py::arg("factor"), py::arg("first"),
-        py::arg("out").noconvert());
+        py::arg("x").noconvert(), py::arg("weights").noconvert(), py::arg("factor"), py::arg("outs").noconvert());
 
     // `generator` is (state, increment) of numpy's PCG64 in halves of 64 bits, the upper one first, has_uint32 and
     // uinteger; what comes back is the same after the draws.
@@ -321,6 +325,36 @@ PYBIND11_MODULE(_core, m) {
         py::arg("gram").noconvert());
 
     // Returns (weights, number of Newton steps).
+    // first and second are updated.
+    m.def(
+        "adam_step",
+        [](const Array<double>& vector, const Array<double>& gradient, Array<double> first, Array<double> second,
+           double learning_rate, double beta1, double beta2, double eps, double weight_decay, double correction1,
+           double correction2) {
+            const auto n = vector.size();
+            require(vector.ndim() == 1 && gradient.size() == n && first.size() == n && second.size() == n,
+                    "gradient, first and second must have the size of vector.");
+            Array<double> moved(n);
+            pyasmg::adam_step(size(n),
+                              {learning_rate, beta1, beta2, eps, weight_decay, correction1, correction2},
+                              vector.data(), gradient.data(), first.mutable_data(), second.mutable_data(),
+                              moved.mutable_data());
+            return moved;
+        },
+        py::arg("vector").noconvert(), py::arg("gradient").noconvert(), py::arg("first").noconvert(),
+        py::arg("second").noconvert(), py::arg("learning_rate"), py::arg("beta1"), py::arg("beta2"), py::arg("eps"),
+        py::arg("weight_decay"), py::arg("correction1"), py::arg("correction2"));
+
+    m.def(
+        "group_means",
+        [](const Array<double>& values, std::size_t n_groups) {
+            require(values.ndim() == 1 && n_groups > 0, "values must have shape (n,), and n_groups must be positive.");
+            Array<double> means(values.size());
+            pyasmg::group_means(size(values.size()), values.data(), n_groups, means.mutable_data());
+            return means;
+        },
+        py::arg("values").noconvert(), py::arg("n_groups"));
+
     m.def(
         "fair_weights",
         [](const Array<double>& gram, double alpha, const Array<double>& preference) {

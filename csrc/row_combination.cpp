@@ -54,14 +54,15 @@ PYASMG_HD void add_some(std::size_t n_rows, const T* const* rows, const T* weigh
 
 template <class T>
 PYASMG_HD void combination_loop(const std::vector<const T*>& rows, const std::vector<T>& weights, T factor,
-                                std::size_t n, T* out) {
+                                const Columns<T>& columns) {
     const T* here[kMaxRows];
-    for (std::size_t begin = 0; begin < n; begin += kBlock) {
-        const std::size_t size = std::min(kBlock, n - begin);
+    T* out = columns.out;
+    for (std::size_t begin = 0; begin < columns.size; begin += kBlock) {
+        const std::size_t size = std::min(kBlock, columns.size - begin);
         if (rows.empty()) std::fill_n(out + begin, size, T(0));
         for (std::size_t i = 0; i < rows.size(); i += kMaxRows) {
             const std::size_t n_rows = std::min(kMaxRows, rows.size() - i);
-            for (std::size_t r = 0; r < n_rows; ++r) here[r] = rows[i + r] + begin;
+            for (std::size_t r = 0; r < n_rows; ++r) here[r] = rows[i + r] + columns.first + begin;
             if (i == 0) {
                 add_some<T, false>(n_rows, here, weights.data(), size, out + begin);
             } else {
@@ -75,28 +76,28 @@ PYASMG_HD void combination_loop(const std::vector<const T*>& rows, const std::ve
 }
 
 PYASMG_SIMD_VARIANTS(combination,
-                     (const std::vector<const T*>& rows, const std::vector<T>& weights, T factor, std::size_t n,
-                      T* out),
-                     (rows, weights, factor, n, out))
+                     (const std::vector<const T*>& rows, const std::vector<T>& weights, T factor,
+                      const Columns<T>& columns),
+                     (rows, weights, factor, columns))
 
 }  // namespace
 
 template <class T>
-void combine_rows(std::size_t m, std::size_t d, const T* x, const double* weights, double factor, std::size_t first,
-                  std::size_t n, T* out) {
+void combine_rows(std::size_t m, std::size_t d, const T* x, const double* weights, double factor,
+                  const std::vector<Columns<T>>& columns) {
     std::vector<const T*> rows;
     std::vector<T> values;
     for (std::size_t i = 0; i < m; ++i) {
         if (weights[i] == 0.0) continue;
-        rows.push_back(x + i * d + first);
+        rows.push_back(x + i * d);
         values.push_back(static_cast<T>(weights[i]));
     }
-    combination_dispatch<T>(rows, values, static_cast<T>(factor), n, out);
+    for (const Columns<T>& part : columns) combination_dispatch<T>(rows, values, static_cast<T>(factor), part);
 }
 
-template void combine_rows<float>(std::size_t, std::size_t, const float*, const double*, double, std::size_t,
-                                  std::size_t, float*);
-template void combine_rows<double>(std::size_t, std::size_t, const double*, const double*, double, std::size_t,
-                                   std::size_t, double*);
+template void combine_rows<float>(std::size_t, std::size_t, const float*, const double*, double,
+                                  const std::vector<Columns<float>>&);
+template void combine_rows<double>(std::size_t, std::size_t, const double*, const double*, double,
+                                   const std::vector<Columns<double>>&);
 
 }  // namespace pyasmg

@@ -31,13 +31,9 @@ def combine_pieces(weights: FloatArray, matrix: Tensor, shapes: Sequence[Sequenc
         direction = torch.as_tensor(scaled).to(matrix) @ matrix
         flat = torch.split(direction if factor == 1.0 else direction * factor, [_size(shape) for shape in shapes])
         return [piece.view(tuple(shape)) for piece, shape in zip(flat, shapes, strict=True)]
-    rows, scaled, first = matrix.detach().contiguous().numpy(), np.ascontiguousarray(scaled, np.float64), 0
-    pieces = []
-    for shape in shapes:
-        piece = torch.empty(tuple(shape), dtype=matrix.dtype)
-        _core.combine_rows(rows, scaled, factor, first, piece.numpy())
-        first += piece.numel()
-        pieces.append(piece)
+    pieces = [torch.empty(tuple(shape), dtype=matrix.dtype) for shape in shapes]
+    rows = matrix.detach().contiguous().numpy()
+    _core.combine_rows(rows, np.ascontiguousarray(scaled, np.float64), factor, [piece.numpy() for piece in pieces])
     return pieces
 
 

@@ -12,7 +12,8 @@ from ._types import FloatArray
 
 def read(parameters: list[Tensor]) -> FloatArray:
     """Return the values as one vector in float64 on the host."""
-    return np.concatenate([parameter.detach().double().cpu().numpy().reshape(-1) for parameter in parameters])
+    values = [parameter.detach().double().cpu().numpy().reshape(-1) for parameter in parameters]
+    return values[0].copy() if len(values) == 1 else np.concatenate(values)
 
 
 def descend(parameters: list[Tensor], gradient: FloatArray, adam: Adam | None) -> None:
@@ -29,11 +30,13 @@ def descend(parameters: list[Tensor], gradient: FloatArray, adam: Adam | None) -
     """
     found = gradient if adam is None else adam.step(read(parameters), gradient)
     offset = 0
-    with torch.no_grad():
-        for parameter in parameters:
-            piece = torch.from_numpy(found[offset : offset + parameter.numel()]).to(parameter).view_as(parameter)
-            offset += parameter.numel()
-            if adam is not None:
-                parameter.copy_(piece)
-            else:
-                parameter.grad = piece.clone() if parameter.grad is None else parameter.grad + piece
+    for parameter in parameters:
+        piece = torch.from_numpy(found[offset : offset + parameter.numel()]).view_as(parameter)
+        offset += parameter.numel()
+        if adam is not None:
+            parameter.detach().copy_(piece)
+        elif parameter.grad is None:
+            parameter.grad = piece.to(parameter, copy=True)
+        else:
+            with torch.no_grad():
+                parameter.grad = parameter.grad + piece.to(parameter)

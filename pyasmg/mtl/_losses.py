@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .._validate import describe
+from ._engine import accumulate, gradients
 from ._types import FloatArray, LossesLike
 
 
@@ -40,6 +41,7 @@ class Losses:
     """
 
     def __init__(self, losses: LossesLike, n_tasks: int, *, gradients: bool = True, joined: bool = False) -> None:
+        self._start: Tensor | None = None  # of the last task
         if joined and type(losses) in (list, tuple) and (vector := _join(losses, n_tasks)) is not None:
             values = vector.tolist()
             if all(map(math.isfinite, values)) and all(map(_REQUIRES_GRAD, losses)):
@@ -84,22 +86,24 @@ class Losses:
         """Return the gradient of one loss times ``scale``; None where the loss does not depend on an input."""
         if self._vector is None:
             root = self._list[task]
-            start = _start(root, scale)
+            start = self._start
+            if start is None or start.dtype is not root.dtype or start.device != root.device or root.ndim:
+                start = self._start = _start(root, scale)
         else:
             root = self._vector
             start = torch.zeros_like(root, requires_grad=False)
             start[task] = scale
-        return torch.autograd.grad(root, inputs, start, retain_graph=retain_graph, allow_unused=True)
+        return gradients([root], [start], inputs, retain_graph)
 
     def backward(self, weights: FloatArray, inputs: list[Tensor] | None, retain_graph: bool) -> None:
         """Accumulate the gradient of the weighted sum of the losses into ``.grad``: one backward pass."""
         roots, starts = self._weighted(weights)
-        torch.autograd.backward(roots, starts, retain_graph=retain_graph, inputs=inputs)
+        accumulate(roots, starts, inputs, retain_graph)
 
     def grad(self, weights: FloatArray, inputs: list[Tensor], retain_graph: bool) -> tuple[Tensor | None, ...]:
         """Return the gradient of the weighted sum of the losses: one backward pass."""
         roots, starts = self._weighted(weights)
-        return torch.autograd.grad(roots, inputs, starts, retain_graph=retain_graph, allow_unused=True)
+        return gradients(roots, starts, inputs, retain_graph)
 
     def _weighted(self, weights: FloatArray) -> tuple[list[Tensor], list[Tensor]]:
         """Return what a backward pass of the weighted sum starts from: one root costs less than m."""

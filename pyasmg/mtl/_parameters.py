@@ -119,11 +119,11 @@ def leaves(roots: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> list[Tensor]
 
 def accumulate(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
     """Add each gradient to ``.grad``, as a backward pass does; a gradient that becomes ``.grad`` is not copied."""
-    with torch.no_grad():
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            if gradient is None:
-                continue
-            if parameter.grad is None:
-                parameter.grad = gradient.to(parameter)
-            else:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is None:
+            continue
+        if parameter.grad is None:
+            parameter.grad = gradient.to(parameter)
+        else:
+            with torch.no_grad():
                 parameter.grad += gradient.to(parameter.grad)

@@ -46,6 +46,7 @@ class TaskGradients:
         if not self._shared:
             raise ValueError("`shared` must hold at least one parameter that requires a gradient; got none.")
         check_disjoint(self._shared, heads)
+        self._disjoint = heads is not None
         if heads is None:
             known = {id(parameter) for parameter in self._shared}
             rest = [leaf for leaf in leaves(losses.graph, self._features or ()) if id(leaf) not in known]
@@ -131,6 +132,10 @@ class TaskGradients:
         accumulate(self._shared, mean_gradients(self._shared, found, self._group))
 
     def _write_heads(self, weights: FloatArray) -> None:
+        if self._group is None and self._disjoint:
+            for head, found, weight in zip(self._heads, self._head_gradients, weights.tolist(), strict=True):
+                accumulate(head, [_weighted(gradient, weight) for gradient in found])
+            return
         parameters = _unique(parameter for head in self._heads for parameter in head)
         total: dict[int, Tensor] = {}
         for head, found, weight in zip(self._heads, self._head_gradients, weights.tolist(), strict=True):
@@ -140,7 +145,7 @@ class TaskGradients:
                 if id(parameter) in total:
                     total[id(parameter)].add_(gradient, alpha=weight)
                 else:
-                    total[id(parameter)] = _owned(gradient) if weight == 1.0 else gradient * weight
+                    total[id(parameter)] = _weighted(gradient, weight)
         sums = [total.get(id(parameter)) for parameter in parameters]
         accumulate(parameters, mean_gradients(parameters, sums, self._group))
 
@@ -155,16 +160,24 @@ def _row_type(tensors: Sequence[Tensor]) -> torch.dtype:
 
 def _fill(row: Tensor, gradients: Sequence[Tensor | None], sizes: Sequence[int]) -> None:
     """Write the gradients one after the other into a row; zeros where there is none."""
-    if all(gradient is not None and not gradient.is_sparse for gradient in gradients):
-        pieces = [gradient.reshape(-1) for gradient in gradients if gradient is not None]
-        if all(piece.dtype is row.dtype and piece.device == row.device for piece in pieces):
-            torch.cat(pieces, out=row)
-            return
+    dtype, device = row.dtype, row.device
+    for gradient in gradients:
+        if gradient is None or gradient.dtype is not dtype or gradient.device != device or gradient.is_sparse:
+            break
+    else:
+        torch.cat([gradient.reshape(-1) for gradient in gradients if gradient is not None], out=row)
+        return
     for part, gradient in zip(torch.split(row, list(sizes)), gradients, strict=True):
         if gradient is None:
             part.zero_()
         else:
             part.copy_((gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1))
+
+
+def _weighted(gradient: Tensor | None, weight: float) -> Any:
+    if gradient is None:
+        return None
+    return _owned(gradient) if weight == 1.0 else gradient * weight
 
 
 def _owned(gradient: Tensor) -> Tensor:

@@ -165,13 +165,14 @@ class BiLB4MTL(LossBalancer):
         if (closure is None) != (self.inner_steps == 0):
             need = "needs a `closure`" if closure is None else "takes no `closure`"
             raise ValueError(f"BiLB4MTL with inner_steps = {self.inner_steps} {need}.")
-        shared = None if shared is None else parameter_list("shared", shared)
-        own = None if heads is None else head_lists(heads, self.n_tasks)
+        if self.router is not None or closure is not None:  # that may cost a good deal: check first
+            shared = None if shared is None else parameter_list("shared", shared)
+            heads = None if heads is None else head_lists(heads, self.n_tasks)
         if closure is not None:
-            self._descend = self._double_loop(closure, Losses(losses, self.n_tasks), shared, own, group)
+            self._descend = self._double_loop(closure, Losses(losses, self.n_tasks), shared, heads, group)
         self._scored = self._score(features, group)
         try:
-            self._backward(Call(losses, shared, own, features, retain_graph, scaler, group))
+            self._backward(Call(losses, shared, heads, features, retain_graph, scaler, group))
         finally:
             self._scored = self._descend = None
 
@@ -194,7 +195,7 @@ class BiLB4MTL(LossBalancer):
         self._learn(scores, pull_back(by_share))
         self._reference = reference
         self._n_steps += 1
-        return np.asarray(by_loss * slopes)
+        return by_loss if self.normalization == "identical" else np.asarray(by_loss * slopes)
 
     # ---- the losses ----
 
@@ -211,6 +212,8 @@ class BiLB4MTL(LossBalancer):
 
     def _normalize(self, losses: FloatArray, reference: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the normalised losses, and the derivative of each with respect to its loss."""
+        if self.normalization == "identical":
+            return losses, reference
         if self.normalization != "logarithmic":
             return losses / reference, 1.0 / reference
         check_positive(losses, "BiLB4MTL with normalization='logarithmic'")
@@ -219,8 +222,9 @@ class BiLB4MTL(LossBalancer):
     def _gap_signs(self, values: FloatArray) -> FloatArray:
         """Return the gradient of the sum of the gaps between neighbours."""
         gaps = values[:-1] - values[1:]
-        slopes = np.sign(gaps) if self.smoothing == 0.0 else gaps / np.sqrt(gaps**2 + self.smoothing)
-        return np.asarray(np.append(slopes, 0.0) - np.append(0.0, slopes))
+        slopes = np.zeros(self.n_tasks + 1)
+        slopes[1:-1] = np.sign(gaps) if self.smoothing == 0.0 else gaps / np.sqrt(gaps**2 + self.smoothing)
+        return np.asarray(slopes[1:] - slopes[:-1])
 
     # ---- the router ----
 
@@ -239,16 +243,16 @@ class BiLB4MTL(LossBalancer):
     def _open(self, scores: FloatArray) -> tuple[FloatArray, Callable[[FloatArray], FloatArray]]:
         """Return the weights, and the map from gradients on the weights to gradients on the scores."""
         shares = softmax(scores) if self.gate == "softmax" else 1.0 / (1.0 + np.exp(-scores))
-        low, high = (-np.inf, np.inf) if self.clip is None else self.clip
-        inside = (shares >= low) & (shares <= high)
+        clip = self.clip
 
         def pull_back(gradient: FloatArray) -> FloatArray:
-            gradient = np.where(inside, gradient, 0.0)
+            if clip is not None:
+                gradient = np.where((shares >= clip[0]) & (shares <= clip[1]), gradient, 0.0)
             if self.gate == "softmax":
                 return np.asarray(shares * (gradient - shares @ gradient))
             return np.asarray(gradient * shares * (1.0 - shares))
 
-        return np.clip(shares, low, high), pull_back
+        return shares if clip is None else np.clip(shares, *clip), pull_back
 
     def _learn(self, scores: Tensor, gradient: FloatArray) -> None:
         adam = self._adam if self._by_itself else None
