@@ -346,6 +346,16 @@ PYBIND11_MODULE(_core, m) {
         py::arg("weight_decay"), py::arg("correction1"), py::arg("correction2"));
 
     m.def(
+        "softmax",
+        [](const Array<double>& values) {
+            require(values.ndim() == 1, "values must have shape (n,).");
+            Array<double> shares(values.size());
+            pyasmg::softmax(size(values.size()), values.data(), shares.mutable_data());
+            return shares;
+        },
+        py::arg("values").noconvert());
+
+    m.def(
         "group_means",
         [](const Array<double>& values, std::size_t n_groups) {
             require(values.ndim() == 1 && n_groups > 0, "values must have shape (n,), and n_groups must be positive.");

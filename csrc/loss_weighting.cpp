@@ -34,6 +34,14 @@ void adam_step(std::size_t n, const AdamOptions& options, const double* vector, 
     }
 }
 
+void softmax(std::size_t n, const double* values, double* shares) {
+    if (n == 0) return;
+    const double largest = *std::max_element(values, values + n);
+    double sum = 0.0;
+    for (std::size_t i = 0; i < n; ++i) sum += shares[i] = std::exp(values[i] - largest);
+    for (std::size_t i = 0; i < n; ++i) shares[i] /= sum;
+}
+
 void group_means(std::size_t n, const double* values, std::size_t n_groups, double* means) {
     std::vector<std::size_t> order(n);
     std::iota(order.begin(), order.end(), std::size_t{0});

@@ -15,6 +15,9 @@ struct AdamOptions {
 void adam_step(std::size_t n, const AdamOptions& options, const double* vector, const double* gradient, double* first,
                double* second, double* moved);
 
+// shares = exp(values) / sum(exp(values)), without overflow. O(n).
+void softmax(std::size_t n, const double* values, double* shares);
+
 // means_i = the mean of the group of values_i in the grouping into at most n_groups >= 1 intervals that has the least
 // sum of squares around the means; equal values share a group. Exact, by dynamic programming over the u different
 // values: O(n_groups u^2 + n log n). The values must be finite.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from .._validate import describe, integer, number
 from ._base import LossBalancer
 from ._distributed import mean, mean_array, mean_gradients
-from ._learned import descend
+from ._learned import descend, read
 from ._losses import Losses
 from ._parameters import feature_list, head_lists, leaves, parameter_list
 from ._state import Adam
@@ -180,19 +182,22 @@ class BiLB4MTL(LossBalancer):
         reference = self._next_reference(losses)
         normalized, slopes = self._normalize(losses, reference)
         scores = self._score(None, None) if self._scored is None else self._scored
-        shares, pull_back = self._open(scores.detach().double().cpu().numpy())
+        values = read([scores])
+        shares, pull_back = self._open(values)
         sigma = self.tau == "sigma"
         signs = self._gap_signs(shares * normalized if sigma else normalized)
         upper, lower = (self.penalty, 1.0) if self.released else (1.0, self.penalty)
         total = float(shares.sum()) if self.released else 1.0
-        by_loss = upper * signs * (shares if sigma else 1.0) + lower * shares / total
+        by_loss = (upper * (signs * shares) if sigma else upper * signs) + lower / total * shares
         gain = normalized
         if self._descend is not None:
             gain = normalized - self._descend(shares / total, reference)
         if self.released:
             gain = gain - shares @ gain / total
-        by_share = lower * gain / total + (upper * signs * normalized if sigma else 0.0)
-        self._learn(scores, pull_back(by_share))
+        by_share = lower / total * gain
+        if sigma:
+            by_share += upper * signs * normalized
+        self._learn(scores, pull_back(by_share), values)
         self._reference = reference
         self._n_steps += 1
         return by_loss if self.normalization == "identical" else np.asarray(by_loss * slopes)
@@ -221,10 +226,12 @@ class BiLB4MTL(LossBalancer):
 
     def _gap_signs(self, values: FloatArray) -> FloatArray:
         """Return the gradient of the sum of the gaps between neighbours."""
-        gaps = values[:-1] - values[1:]
-        slopes = np.zeros(self.n_tasks + 1)
-        slopes[1:-1] = np.sign(gaps) if self.smoothing == 0.0 else gaps / np.sqrt(gaps**2 + self.smoothing)
-        return np.asarray(slopes[1:] - slopes[:-1])
+        gaps = [first - second for first, second in itertools.pairwise(values.tolist())]
+        if self.smoothing == 0.0:
+            slopes = [float((gap > 0.0) - (gap < 0.0)) for gap in gaps]
+        else:
+            slopes = [gap / math.sqrt(gap * gap + self.smoothing) for gap in gaps]
+        return np.array([after - before for before, after in itertools.pairwise((0.0, *slopes, 0.0))])
 
     # ---- the router ----
 
@@ -254,10 +261,10 @@ class BiLB4MTL(LossBalancer):
 
         return shares if clip is None else np.clip(shares, *clip), pull_back
 
-    def _learn(self, scores: Tensor, gradient: FloatArray) -> None:
+    def _learn(self, scores: Tensor, gradient: FloatArray, values: FloatArray) -> None:
         adam = self._adam if self._by_itself else None
         if self.router is None:
-            descend([self.scores], gradient, adam)
+            descend([self.scores], gradient, adam, values)
             return
         parameters: list[Tensor] = [parameter for parameter in self.router.parameters() if parameter.requires_grad]
         found = torch.autograd.grad(scores, parameters, torch.from_numpy(gradient).to(scores))

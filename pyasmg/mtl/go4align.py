@@ -56,8 +56,8 @@ class GO4Align(LossBalancer):
     def weights(self, losses: FloatArray) -> FloatArray:
         check_positive(losses, "GO4Align")
         logits = self._logits - self.step_size * losses
-        self._logits = logits - logits.max()
-        indicators = softmax(self._logits) * (losses.sum() / losses)
+        self._logits = logits - max(logits.tolist())
+        indicators = softmax(self._logits) * (sum(losses.tolist()) / losses)
         return group_means(indicators, self.n_groups)
 
 
