@@ -145,6 +145,25 @@ void bind_kernels(py::module_& m) {
         },
         py::arg("x").noconvert(), py::arg("in_double"));
 
+    // Moves y.
+    m.def(
+        "tracked_products",
+        [](const Array<T>& x, double rate, Array<T> y, bool in_double) {
+            require(x.ndim() == 2 && x.shape(0) > 0 && y.ndim() == 2 && y.shape(0) == x.shape(0) &&
+                        y.shape(1) == x.shape(1),
+                    "x and y must have shape (m, d), m >= 1.");
+            Array<double> gram({x.shape(0), x.shape(0)});
+            double* data = gram.mutable_data();
+            T* moved = y.mutable_data();
+            {
+                const py::gil_scoped_release release;
+                pyasmg::tracked_products(size(x.shape(0)), size(x.shape(1)), x.data(), rate, moved,
+                                         in_double ? pyasmg::Precision::in_double : pyasmg::Precision::native, data);
+            }
+            return gram;
+        },
+        py::arg("x").noconvert(), py::arg("rate"), py::arg("y").noconvert(), py::arg("in_double"));
+
     // Fills `outs` one after the other with columns of the combination.
     m.def(
         "combine_rows",

@@ -21,14 +21,30 @@ def gram_matrix(matrix: Tensor) -> FloatArray:
     and over these in float64; small matrices, and those whose squares leave single precision, in float64 altogether.
     Half precision counts as single. Exactly symmetric. By the core's kernel on the CPU, by PyTorch elsewhere.
     """
-    m, d = matrix.shape
-    if matrix.dtype is torch.float64 or m * m * d <= EXACT_WORK:
+    if _in_double(matrix):
         return _products(matrix, in_double=True)
     gram = _products(matrix, in_double=False)
-    diagonal = np.diag(gram)
-    if diagonal.max() > LARGEST or not np.isfinite(gram).all() or ((diagonal < SMALLEST) & (diagonal >= 0)).any():
-        return _products(matrix, in_double=True)
-    return gram
+    return gram if _is_safe(gram) else _products(matrix, in_double=True)
+
+
+def tracked_gram(tracked: Tensor, matrix: Tensor, rate: float) -> FloatArray:
+    """Let ``tracked`` move by ``rate`` of its way to ``matrix``, in place, and return its Gram matrix."""
+    if not on_core(tracked) or not tracked.is_contiguous():
+        return gram_matrix(tracked.lerp_(matrix, rate))
+    in_double = _in_double(tracked)
+    gram = _core.tracked_products(matrix.detach().contiguous().numpy(), rate, tracked.numpy(), in_double)
+    return gram if in_double or _is_safe(gram) else _products(tracked, in_double=True)
+
+
+def _in_double(matrix: Tensor) -> bool:
+    m, d = matrix.shape
+    return matrix.dtype is torch.float64 or m * m * d <= EXACT_WORK
+
+
+def _is_safe(gram: FloatArray) -> bool:
+    """Whether products in single precision have lost nothing that float64 would keep."""
+    in_range = all(SMALLEST <= square <= LARGEST for square in np.diag(gram).tolist())
+    return in_range and bool(np.isfinite(gram).all())
 
 
 def on_core(matrix: Tensor) -> bool:

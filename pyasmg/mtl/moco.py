@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from .._validate import number
+from ._combination import combine
 from ._gradient import GradientBalancer, HeadWeights
-from ._gram import gram_matrix
+from ._gram import tracked_gram
 from ._types import FloatArray
 from .rlw import softmax
 
@@ -113,12 +114,13 @@ class MoCo(GradientBalancer):
             factors = np.where(norms > 0.0, losses / np.where(norms > 0.0, norms, 1.0), 0.0)
             matrix *= torch.from_numpy(factors).to(matrix)[:, None]
         self._n_steps += 1
-        self._tracked = tracked.lerp_(matrix, self.beta / self._n_steps**self.beta_decay)
+        own = tracked_gram(tracked, matrix, self.beta / self._n_steps**self.beta_decay)
+        self._tracked = tracked
         rate = self.gamma / self._n_steps**self.gamma_decay
-        slopes = gram_matrix(self._tracked) @ self._lambda + self.rho * self._lambda
+        slopes = own @ self._lambda + self.rho * self._lambda
         moved = self._lambda - rate * slopes
         self._lambda = softmax(moved) if self.projection == "softmax" else simplex_projection(moved)
-        return torch.from_numpy(self._lambda).to(matrix) @ self._tracked, None
+        return combine(self._lambda, tracked), None
 
 
 def simplex_projection(point: FloatArray) -> FloatArray:
