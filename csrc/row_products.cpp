@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "portable.hpp"
 #include "simd.hpp"
@@ -170,20 +171,34 @@ void products(std::size_t m, std::size_t d, const Rows<T>& rows, double* gram) {
     products_loop<T, Vector<A, 16>, 2>(m, d, rows, gram);
 }
 
+// Whether squares in single precision have lost nothing that double would keep.
+bool in_range(std::size_t m, const double* gram) {
+    for (std::size_t i = 0; i < m; ++i) {
+        const double square = gram[i * m + i];
+        if (!(square >= 1e-30 && square <= 1e34)) return false;
+    }
+    return true;
+}
+
+template <class T>
+void products_of(std::size_t m, std::size_t d, const Rows<T>& rows, Precision precision, double* gram) {
+    if (precision == Precision::in_double) return products<T, double>(m, d, rows, gram);
+    products<T, T>(m, d, rows, gram);
+    if (std::is_same_v<T, float> && !in_range(m, gram)) {
+        products<T, double>(m, d, Rows<T>{rows.products(), nullptr, T(0)}, gram);
+    }
+}
+
 }  // namespace
 
 template <class T>
 void row_products(std::size_t m, std::size_t d, const T* x, Precision precision, double* gram) {
-    const Rows<T> rows{x, nullptr, T(0)};
-    if (precision == Precision::in_double) return products<T, double>(m, d, rows, gram);
-    products<T, T>(m, d, rows, gram);
+    products_of<T>(m, d, {x, nullptr, T(0)}, precision, gram);
 }
 
 template <class T>
 void tracked_products(std::size_t m, std::size_t d, const T* x, double rate, T* y, Precision precision, double* gram) {
-    const Rows<T> rows{x, y, static_cast<T>(rate)};
-    if (precision == Precision::in_double) return products<T, double>(m, d, rows, gram);
-    products<T, T>(m, d, rows, gram);
+    products_of<T>(m, d, {x, y, static_cast<T>(rate)}, precision, gram);
 }
 
 template void row_products<float>(std::size_t, std::size_t, const float*, Precision, double*);

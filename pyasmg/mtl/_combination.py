@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import _core
-from ._gram import on_core
+from ._gram import host_array, on_core
 from ._types import FloatArray
 
 
@@ -24,7 +24,7 @@ def combine_pieces(weights: FloatArray, matrix: Tensor, shapes: Sequence[Sequenc
     On the CPU by the core's kernel: rows of weight 0 are not read, and the pieces are as large as what the last
     backward pass has freed, in memory that is still in the cache.
     """
-    largest = float(np.abs(weights).max())
+    largest = max(map(abs, weights.tolist()))
     factor = 1.0 if 1e-10 < largest < 1e10 or largest == 0.0 else largest
     scaled = weights if factor == 1.0 else weights / factor
     if not on_core(matrix):
@@ -32,8 +32,8 @@ def combine_pieces(weights: FloatArray, matrix: Tensor, shapes: Sequence[Sequenc
         flat = torch.split(direction if factor == 1.0 else direction * factor, [_size(shape) for shape in shapes])
         return [piece.view(tuple(shape)) for piece, shape in zip(flat, shapes, strict=True)]
     pieces = [torch.empty(tuple(shape), dtype=matrix.dtype) for shape in shapes]
-    rows = matrix.detach().contiguous().numpy()
-    _core.combine_rows(rows, np.ascontiguousarray(scaled, np.float64), factor, [piece.numpy() for piece in pieces])
+    outs = [piece.numpy() for piece in pieces]
+    _core.combine_rows(host_array(matrix), np.ascontiguousarray(scaled, np.float64), factor, outs)
     return pieces
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
@@ -90,21 +91,22 @@ class GradientBalancer(Balancer):
         self.__dict__["_workspace"] = matrix if matrix.device.type == "cpu" else None  # nn.Module takes 20 us
         gram = gradients.gram(gram_matrix(matrix))
         direction: Tensor | None = None
-        weights: FloatArray | None = np.ones(self.n_tasks)
-        if np.isfinite(gram).all():
+        weights: FloatArray | None
+        finite = [math.isfinite(square) for square in gram.diagonal().tolist()]  # those of a row are all or none
+        if all(finite):
             weights = self._combination(matrix, gram, values)
             if weights is None:
                 direction, weights = self._nonlinear(matrix, gram, values, scale)
             self.__dict__["_diagnostics"] = Diagnostics(values, weights, gram)
         elif call.scaler is None:
-            task = int(np.flatnonzero(~np.isfinite(np.diag(gram)))[0])
-            raise ValueError(f"the gradients must be finite; that of task {task} is not.")
-        # else the scaler sees the overflow of their sum, and skips the step
-        own = np.ones(self.n_tasks) if self.head_weights == "one" or weights is None else weights
-        if direction is None:
-            gradients.write_combination(np.ones(self.n_tasks) if weights is None else weights, matrix, own)
+            raise ValueError(f"the gradients must be finite; that of task {finite.index(False)} is not.")
         else:
+            weights = np.ones(self.n_tasks)  # the scaler sees the overflow and skips the step
+        own = weights if self.head_weights == "weighted" else None
+        if direction is not None:
             gradients.write(direction, own)
+        elif weights is not None:
+            gradients.write_combination(weights, matrix, own)
 
     def _combination(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> FloatArray | None:
         """Return weights with which the rows of the matrix add up to the direction, whatever their scale, if any."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ._combination import combine_pieces
 from ._distributed import mean, mean_array, mean_gradients, unflatten
+from ._host_matrix import host_matrix
 from ._losses import Losses
 from ._parameters import accumulate, check_disjoint, feature_list, leaves, parameter_list
 from ._types import FloatArray, ParametersLike, TensorsLike
@@ -62,6 +63,8 @@ class TaskGradients:
         shape, dtype, device = (self._n_tasks, sum(sizes)), _row_type(targets), targets[0].device
         if workspace is not None and (workspace.shape, workspace.dtype, workspace.device) == (shape, dtype, device):
             matrix = workspace
+        elif device.type == "cpu":
+            matrix = host_matrix(shape, dtype)
         else:
             matrix = torch.empty(shape, dtype=dtype, device=device)
         for task in range(self._n_tasks):
@@ -93,12 +96,12 @@ class TaskGradients:
             gram = mean_array(gram, self._group, self._targets[0].device) / size
         return gram if self._scale == 1.0 else gram / self._scale / self._scale
 
-    def write(self, direction: Tensor, head_weights: FloatArray) -> None:
-        """Accumulate the direction into the shared parameters, and the weighted gradients into the heads."""
+    def write(self, direction: Tensor, head_weights: FloatArray | None) -> None:
+        """Accumulate the direction into the shared parameters, and the gradients of the heads, weighted or not."""
         self._write_pieces(unflatten(direction, self._targets))
         self._write_heads(head_weights)
 
-    def write_combination(self, weights: FloatArray, matrix: Tensor, head_weights: FloatArray) -> None:
+    def write_combination(self, weights: FloatArray, matrix: Tensor, head_weights: FloatArray | None) -> None:
         """Do as :meth:`write` does with the direction ``weights @ matrix``."""
         self._write_pieces(combine_pieces(weights, matrix, [target.shape for target in self._targets]))
         self._write_heads(head_weights)
@@ -131,14 +134,15 @@ class TaskGradients:
         found = torch.autograd.grad(features, self._shared, starts, retain_graph=self._retain_graph, allow_unused=True)
         accumulate(self._shared, mean_gradients(self._shared, found, self._group))
 
-    def _write_heads(self, weights: FloatArray) -> None:
+    def _write_heads(self, head_weights: FloatArray | None) -> None:
+        weights = [1.0] * self._n_tasks if head_weights is None else head_weights.tolist()
         if self._group is None and self._disjoint:
-            for head, found, weight in zip(self._heads, self._head_gradients, weights.tolist(), strict=True):
+            for head, found, weight in zip(self._heads, self._head_gradients, weights, strict=True):
                 accumulate(head, [_weighted(gradient, weight) for gradient in found])
             return
         parameters = _unique(parameter for head in self._heads for parameter in head)
         total: dict[int, Tensor] = {}
-        for head, found, weight in zip(self._heads, self._head_gradients, weights.tolist(), strict=True):
+        for head, found, weight in zip(self._heads, self._head_gradients, weights, strict=True):
             for parameter, gradient in zip(head, found, strict=True):
                 if gradient is None:
                     continue

@@ -11,7 +11,7 @@ from .. import _core
 from .._validate import describe, vector
 from ._distributed import mean
 from ._gradient import GradientBalancer, HeadWeights
-from ._gram import on_core
+from ._gram import host_array, on_core
 from ._parameters import feature_list
 from ._state import generator
 from ._types import Call, FloatArray
@@ -104,7 +104,7 @@ class GradDrop(GradientBalancer):
         state: Any = bits.state
         pcg, leak = state["state"], self.leak if self.leak.any() else None
         words = [*divmod(pcg["state"], 2**64), *divmod(pcg["inc"], 2**64), state["has_uint32"], state["uinteger"]]
-        words = _core.sign_dropout(matrix.detach().contiguous().numpy(), leak, words, direction.numpy())
+        words = _core.sign_dropout(host_array(matrix), leak, words, direction.numpy())
         pcg["state"] = (words[0] << 64) | words[1]
         bits.state = {**state, "has_uint32": words[4], "uinteger": words[5]}
         return direction

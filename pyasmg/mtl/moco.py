@@ -12,6 +12,7 @@ from .._validate import number
 from ._combination import combine
 from ._gradient import GradientBalancer, HeadWeights
 from ._gram import tracked_gram
+from ._host_matrix import host_matrix
 from ._types import FloatArray
 from .rlw import softmax
 
@@ -99,9 +100,11 @@ class MoCo(GradientBalancer):
         return np.array(self._lambda)
 
     def aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
+        m, d = matrix.shape
         tracked = self._tracked
         if tracked is None:
-            tracked = torch.zeros_like(matrix)
+            on_host = matrix.device.type == "cpu"
+            tracked = host_matrix((m, d), matrix.dtype) if on_host else torch.zeros_like(matrix)
         elif isinstance(tracked, np.ndarray) or tracked.device != matrix.device or tracked.dtype != matrix.dtype:
             tracked = torch.as_tensor(tracked).to(matrix)
         if tracked.shape != matrix.shape:
