@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "conflict_averse.hpp"
 #include "elementary.hpp"
 #include "estimator.hpp"
 #include "fair_weights.hpp"
@@ -421,6 +422,23 @@ PYBIND11_MODULE(_core, m) {
             return y;
         },
         py::arg("matrix").noconvert(), py::arg("linears").noconvert());
+
+    // The coefficients, and whether they were found.
+    m.def(
+        "conflict_averse_guess",
+        [](const Array<double>& cosines, const Array<double>& inner, const Array<double>& shares, double radius,
+           const Array<std::uint8_t>& inside, bool held) {
+            const auto n = inner.size();
+            require(cosines.ndim() == 2 && cosines.shape(0) == n && cosines.shape(1) == n && shares.size() == n &&
+                        inside.size() == n,
+                    "cosines must have shape (m, m), inner, shares and inside (m,).");
+            Array<double> y(n);
+            const bool found = pyasmg::conflict_averse_guess(
+                {size(n), cosines.data(), inner.data(), shares.data(), radius, held}, inside.data(), y.mutable_data());
+            return py::make_tuple(y, found);
+        },
+        py::arg("cosines").noconvert(), py::arg("inner").noconvert(), py::arg("shares").noconvert(), py::arg("radius"),
+        py::arg("inside").noconvert(), py::arg("held"));
 
     m.def(
         "remove_conflicts",

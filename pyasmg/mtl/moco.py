@@ -128,8 +128,11 @@ class MoCo(GradientBalancer):
 
 def simplex_projection(point: FloatArray) -> FloatArray:
     """Return the point of the simplex next to ``point``, by sorting."""
-    point = point - point.max()  # changes nothing, and keeps digits
-    ordered = np.sort(point)[::-1]
-    excess = (np.cumsum(ordered) - 1.0) / np.arange(1, len(point) + 1)
-    level = excess[np.flatnonzero(ordered > excess)[-1]]
-    return np.asarray(np.maximum(point - level, 0.0))
+    ordered = sorted(point.tolist(), reverse=True)
+    largest, total, level = ordered[0], 0.0, 0.0
+    for k, value in enumerate(ordered, start=1):
+        total += value - largest  # changes nothing, and keeps digits
+        excess = (total - 1.0) / k
+        if value - largest > excess:
+            level = excess
+    return np.array([max(value - largest - level, 0.0) for value in point.tolist()])
