@@ -17,6 +17,7 @@
 #include "estimator.hpp"
 #include "fair_weights.hpp"
 #include "gradient_surgery.hpp"
+#include "gram.hpp"
 #include "loss_weighting.hpp"
 #include "nonnegative_qp.hpp"
 #include "objectives.hpp"
@@ -334,6 +335,16 @@ PYBIND11_MODULE(_core, m) {
         py::arg("row_sums").noconvert(), py::arg("dimension"));
 
     m.def(
+        "unit_gram",
+        [](const Array<double>& gram) {
+            require(gram.ndim() == 2 && gram.shape(0) == gram.shape(1), "gram must have shape (m, m).");
+            Array<double> norms(gram.shape(0)), cosines({gram.shape(0), gram.shape(0)});
+            pyasmg::unit_gram(size(gram.shape(0)), gram.data(), norms.mutable_data(), cosines.mutable_data());
+            return py::make_tuple(norms, cosines);
+        },
+        py::arg("gram").noconvert());
+
+    m.def(
         "simplex_qp",
         [](const Array<double>& gram) {
             require(gram.ndim() == 2 && gram.shape(0) == gram.shape(1) && gram.size() > 0,
@@ -355,8 +366,7 @@ PYBIND11_MODULE(_core, m) {
             require(vector.ndim() == 1 && gradient.size() == n && first.size() == n && second.size() == n,
                     "gradient, first and second must have the size of vector.");
             Array<double> moved(n);
-            pyasmg::adam_step(size(n),
-                              {learning_rate, beta1, beta2, eps, weight_decay, correction1, correction2},
+            pyasmg::adam_step(size(n), {learning_rate, beta1, beta2, eps, weight_decay, correction1, correction2},
                               vector.data(), gradient.data(), first.mutable_data(), second.mutable_data(),
                               moved.mutable_data());
             return moved;

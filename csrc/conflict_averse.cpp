@@ -31,7 +31,8 @@ bool solve_face(const ConflictAverse& problem, Face& face) {
     face.start.resize(n);
     face.growth.resize(n);
     for (std::size_t i = 0; i < n; ++i) {
-        for (std::size_t j = 0; j < n; ++j) block[i * n + j] = problem.cosines[face.index[i] * problem.m + face.index[j]];
+        for (std::size_t j = 0; j < n; ++j)
+            block[i * n + j] = problem.cosines[face.index[i] * problem.m + face.index[j]];
         face.start[i] = -problem.inner[face.index[i]];
         face.growth[i] = problem.shares[face.index[i]];
     }

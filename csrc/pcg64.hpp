@@ -27,14 +27,16 @@ PYASMG_HD std::uint64_t pcg_output(UInt128 state) {
     return (mixed >> turn) | (mixed << (-turn & 63u));
 }
 
-// A number of [0, 1) on a grid of 2^-24.
-PYASMG_HD float unit_float(std::uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1p-24f; }
+// A number of [0, 1) on a grid of 2^-24: what Generator.random(dtype=float32) makes of 32 bits.
+PYASMG_HD float unit_float(std::uint32_t bits) {
+    return static_cast<float>(static_cast<std::int32_t>(bits >> 8)) * 0x1p-24f;
+}
 
-// Draws n numbers as Generator.random(n, dtype=float32) does.
-PYASMG_HD void fill_uniform(Pcg64& generator, std::size_t n, float* out) {
+// Draws n times 32 bits.
+PYASMG_HD void fill_bits(Pcg64& generator, std::size_t n, std::uint32_t* PYASMG_RESTRICT out) {
     std::size_t i = 0;
     if (n > 0 && generator.has_half) {
-        out[i++] = unit_float(generator.half);
+        out[i++] = generator.half;
         generator.has_half = false;
     }
     // Lanes that are `kLanes` steps apart do not wait for one another.
@@ -47,25 +49,29 @@ PYASMG_HD void fill_uniform(Pcg64& generator, std::size_t n, float* out) {
         increment = increment * kPcgMultiplier + generator.increment;
         multiplier *= kPcgMultiplier;
     }
+    UInt128 last = generator.state;
     for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-        generator.state = lanes[kLanes - 1];
+        last = lanes[kLanes - 1];
         for (std::size_t l = 0; l < kLanes; ++l) {
             const std::uint64_t bits = pcg_output(lanes[l]);
-            out[i + 2 * l] = unit_float(static_cast<std::uint32_t>(bits));
-            generator.half = static_cast<std::uint32_t>(bits >> 32);
-            out[i + 2 * l + 1] = unit_float(generator.half);
+            out[i + 2 * l] = static_cast<std::uint32_t>(bits);
+            out[i + 2 * l + 1] = static_cast<std::uint32_t>(bits >> 32);
             lanes[l] = lanes[l] * multiplier + increment;
         }
     }
+    if (last != generator.state) {
+        generator.state = last;
+        generator.half = out[i - 1];
+    }
     for (; i < n; ++i) {
         if (generator.has_half) {
-            out[i] = unit_float(generator.half);
+            out[i] = generator.half;
             generator.has_half = false;
             continue;
         }
         generator.state = generator.state * kPcgMultiplier + generator.increment;
         const std::uint64_t bits = pcg_output(generator.state);
-        out[i] = unit_float(static_cast<std::uint32_t>(bits));
+        out[i] = static_cast<std::uint32_t>(bits);
         generator.half = static_cast<std::uint32_t>(bits >> 32);
         generator.has_half = true;
     }

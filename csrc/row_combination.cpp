@@ -14,8 +14,8 @@ constexpr std::size_t kBlock = 2048;  // columns: what is added up stays in the 
 constexpr std::size_t kStrip = 64;    // bytes, a cache line
 constexpr std::size_t kMaxRows = 4;   // at a time
 
-// out = sum_i weights_i row_i, on top of `out` if `kAdd`. The next block of each row, which mostly is another page where
-// hardware prefetching starts anew, is asked for meanwhile.
+// out = sum_i weights_i row_i, on top of `out` if `kAdd`. The next block of each row, which mostly is another page
+// where hardware prefetching starts anew, is asked for meanwhile.
 template <class T, std::size_t kRows, bool kAdd>
 PYASMG_HD void add_rows(const T* const* rows, const T* weights, std::size_t n, T* PYASMG_RESTRICT out) {
     typedef T Strip __attribute__((vector_size(kStrip)));

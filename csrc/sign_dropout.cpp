@@ -1,6 +1,7 @@
 #include "sign_dropout.hpp"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "portable.hpp"
 #include "simd.hpp"
@@ -13,10 +14,10 @@ constexpr std::size_t kBlock = 1024;  // columns: the sums stay in the nearest c
 template <class T>
 PYASMG_HD void dropout_loop(std::size_t m, std::size_t d, const T* x, const double* leak, Pcg64& generator, T* out) {
     alignas(64) T above[kBlock], below[kBlock];
-    alignas(64) float draw[kBlock];
+    alignas(64) std::uint32_t bits[kBlock];
     for (std::size_t begin = 0; begin < d; begin += kBlock) {
         const std::size_t n = std::min(kBlock, d - begin);
-        fill_uniform(generator, n, draw);
+        fill_bits(generator, n, bits);
         std::fill_n(above, n, T(0));
         std::fill_n(below, n, T(0));
         for (std::size_t i = 0; i < m; ++i) {
@@ -29,13 +30,13 @@ PYASMG_HD void dropout_loop(std::size_t m, std::size_t d, const T* x, const doub
         T* PYASMG_RESTRICT kept = out + begin;
         if (leak == nullptr) {
             for (std::size_t k = 0; k < n; ++k) {
-                kept[k] = above[k] > static_cast<T>(draw[k]) * (above[k] - below[k]) ? above[k] : below[k];
+                kept[k] = above[k] > static_cast<T>(unit_float(bits[k])) * (above[k] - below[k]) ? above[k] : below[k];
             }
             continue;
         }
         // From here on `above` says by its sign which entries are kept.
         for (std::size_t k = 0; k < n; ++k) {
-            above[k] = above[k] > static_cast<T>(draw[k]) * (above[k] - below[k]) ? T(1) : T(-1);
+            above[k] = above[k] > static_cast<T>(unit_float(bits[k])) * (above[k] - below[k]) ? T(1) : T(-1);
             kept[k] = T(0);
         }
         for (std::size_t i = 0; i < m; ++i) {
@@ -46,8 +47,7 @@ PYASMG_HD void dropout_loop(std::size_t m, std::size_t d, const T* x, const doub
     }
 }
 
-PYASMG_SIMD_VARIANTS(dropout,
-                     (std::size_t m, std::size_t d, const T* x, const double* leak, Pcg64& generator, T* out),
+PYASMG_SIMD_VARIANTS(dropout, (std::size_t m, std::size_t d, const T* x, const double* leak, Pcg64& generator, T* out),
                      (m, d, x, leak, generator, out))
 
 }  // namespace

@@ -67,6 +67,7 @@ int main() {
     test_fair_weights();
     test_fair_weights_refuses();
     test_nonnegative_qp();
+    test_unit_gram();
     test_conflict_averse_guess();
     test_gradient_surgery();
     test_adam_step();

@@ -14,7 +14,8 @@ def combination(X, weights, factor=1.0, cuts=()):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("m", "d", "cuts"), [(1, 1, ()), (2, 0, ()), (3, 17, (5, 5)), (4, 2048, (1,)), (7, 6151, (2049, 4000)), (40, 99, ())]
+    ("m", "d", "cuts"),
+    [(1, 1, ()), (2, 0, ()), (3, 17, (5, 5)), (4, 2048, (1,)), (7, 6151, (2049, 4000)), (40, 99, ())],
 )
 def test_twin(m, d, cuts, dtype, simd_level):
     rng = np.random.default_rng([m, d])

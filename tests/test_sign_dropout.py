@@ -16,7 +16,7 @@ def words(generator):
 @pytest.mark.parametrize("skipped", [0, 1, 2])
 @pytest.mark.parametrize("d", [0, 1, 2, 7, 8, 9, 1023, 1024, 1025, 3000])
 def test_draws_as_numpy_does(d, skipped):
-    """With gradients of 1 and -1, the sign that is kept says on which side of 1/2 the number is; and the state moves."""
+    """With gradients of 1 and -1, the sign that is kept says on which side of 1/2 the number is. The state moves on."""
     generator = np.random.Generator(np.random.PCG64(d))
     generator.random(skipped, dtype=np.float32)
     out = np.full(d, np.nan)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from .. import _core
 from ..simplex_qp import min_norm_weights
-from ._nonnegative_qp import EPS, bounded_qp, cosine_matrix, nonnegative_qp, solve
+from ._nonnegative_qp import EPS, bounded_qp, cosine_matrix, nonnegative_qp, solve, without_zeros
 from ._types import FloatArray
 
 
@@ -44,10 +44,10 @@ def conflict_averse_weights(gram: FloatArray, c: float) -> FloatArray:
     """
     m = len(gram)
     result = np.zeros(m)
-    nonzero = np.flatnonzero(np.diag(gram) > 0.0)
+    nonzero, gram = without_zeros(gram)
     if nonzero.size == 0 or c == 0.0:
         return result
-    norms, cosines = cosine_matrix(gram if nonzero.size == m else gram[np.ix_(nonzero, nonzero)])
+    norms, cosines = cosine_matrix(gram)
     norms = norms / norms.max()
     inner = cosines @ norms / m  # u_i'g0
     squared = float(norms @ inner) / m

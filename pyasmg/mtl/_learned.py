@@ -13,7 +13,7 @@ from ._types import FloatArray
 def read(parameters: list[Tensor]) -> FloatArray:
     """Return the values as one vector in float64 on the host."""
     if len(parameters) == 1 and _is_usual(parameters[0]):
-        return parameters[0].detach().numpy().copy()
+        return np.array(parameters[0].detach().numpy())
     return np.concatenate([parameter.detach().double().cpu().numpy().reshape(-1) for parameter in parameters])
 
 

@@ -15,7 +15,6 @@ from .._validate import describe
 from ._engine import accumulate, gradients
 from ._types import FloatArray, LossesLike
 
-
 _REQUIRES_GRAD = operator.attrgetter("requires_grad")
 
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from .._validate import describe
 from ._types import ParametersLike, TensorsLike
 
-
 _USUAL = {nn.Parameter}  # a leaf tensor
 _REQUIRES_GRAD = operator.attrgetter("requires_grad")
 

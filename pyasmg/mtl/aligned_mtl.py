@@ -64,7 +64,7 @@ class AlignedMTL(GramBalancer):
 
     def preferred_weights(self, gram: FloatArray, losses: FloatArray, preference: FloatArray) -> FloatArray:
         weights = self._factor * preference
-        size = float(np.diag(gram).max())
+        size = max(gram.diagonal().tolist())
         if size == 0.0:
             return weights
         values, vectors = np.linalg.eigh(gram / size)

@@ -167,11 +167,11 @@ class BiLB4MTL(LossBalancer):
         if (closure is None) != (self.inner_steps == 0):
             need = "needs a `closure`" if closure is None else "takes no `closure`"
             raise ValueError(f"BiLB4MTL with inner_steps = {self.inner_steps} {need}.")
-        if self.router is not None or closure is not None:  # that may cost a good deal: check first
-            shared = None if shared is None else parameter_list("shared", shared)
-            heads = None if heads is None else head_lists(heads, self.n_tasks)
         if closure is not None:
-            self._descend = self._double_loop(closure, Losses(losses, self.n_tasks), shared, heads, group)
+            trunk = None if shared is None else parameter_list("shared", shared)
+            own = None if heads is None else head_lists(heads, self.n_tasks)
+            self._descend = self._double_loop(closure, Losses(losses, self.n_tasks), trunk, own, group)
+            shared, heads = trunk, own  # iterators can be read once
         self._scored = self._score(features, group)
         try:
             self._backward(Call(losses, shared, heads, features, retain_graph, scaler, group))

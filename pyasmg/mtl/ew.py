@@ -41,7 +41,7 @@ class EW(LossBalancer):
         self._weights = np.full(n_tasks, reduction_factor(reduction, n_tasks))
 
     def weights(self, losses: FloatArray) -> FloatArray:
-        return self._weights.copy()
+        return np.array(self._weights)
 
 
 LS = EW

@@ -105,7 +105,7 @@ class FAMO(LossBalancer):
         shares: FloatArray = softmax(self._logits) / above
         if self._preference is not None:
             shares = shares / self._preference  # the base multiplies by it again
-        return shares / sum(shares.tolist())
+        return np.asarray(shares / sum(shares.tolist()))
 
     def _above(self, losses: FloatArray) -> FloatArray:
         """Return the losses above their bounds, positive."""

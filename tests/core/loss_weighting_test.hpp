@@ -11,8 +11,8 @@ namespace {
 void test_adam_step() {
     const std::vector<double> vector = {1.0, -2.0}, gradient = {0.5, 0.0};
     std::vector<double> first = {0.0, 0.0}, second = {0.0, 0.0}, moved(2, kNan);
-    pyasmg::adam_step(2, {0.1, 0.9, 0.99, 0.0, 0.0, 1.0 - 0.9, 1.0 - 0.99}, vector.data(), gradient.data(), first.data(),
-                      second.data(), moved.data());
+    pyasmg::adam_step(2, {0.1, 0.9, 0.99, 0.0, 0.0, 1.0 - 0.9, 1.0 - 0.99}, vector.data(), gradient.data(),
+                      first.data(), second.data(), moved.data());
     CHECK(std::abs(moved[0] - 0.9) < 1e-15, "the first step has the length of the rate");
     CHECK(std::isnan(moved[1]), "0 / 0 without eps");
     CHECK(std::abs(first[0] - 0.05) < 1e-16 && std::abs(second[0] - 0.0025) < 1e-17, "means");

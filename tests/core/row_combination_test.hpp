@@ -33,9 +33,9 @@ std::vector<T> combined(std::size_t m, std::size_t d, const std::vector<T>& x, c
 
 // Draws one by one, as numpy does.
 double next_uniform(pyasmg::Pcg64& generator) {
-    float value = -1.0F;
-    pyasmg::fill_uniform(generator, 1, &value);
-    return static_cast<double>(value);
+    std::uint32_t bits = 0;
+    pyasmg::fill_bits(generator, 1, &bits);
+    return static_cast<double>(pyasmg::unit_float(bits));
 }
 
 template <class T>
@@ -78,7 +78,8 @@ void test_row_combination() {
                 const std::string where =
                     level + " " + type_name<T>() + " " + std::to_string(m) + " x " + std::to_string(d);
                 std::vector<T> all = combined(m, d, x, weights, where);
-                for (const double* share : {static_cast<const double*>(nullptr), static_cast<const double*>(leak.data())}) {
+                for (const double* share :
+                     {static_cast<const double*>(nullptr), static_cast<const double*>(leak.data())}) {
                     const std::vector<T> out = dropped(m, d, x, share, where + " dropout");
                     all.insert(all.end(), out.begin(), out.end());
                 }

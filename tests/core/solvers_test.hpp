@@ -5,6 +5,7 @@
 #include "conflict_averse.hpp"
 #include "fair_weights.hpp"
 #include "gradient_surgery.hpp"
+#include "gram.hpp"
 #include "nonnegative_qp.hpp"
 #include "simplex_qp.hpp"
 
@@ -218,6 +219,14 @@ void test_nonnegative_qp() {
 }
 
 // Two opposed vectors and a zero one; and that GradVac with usual cosines of 0 is PCGrad.
+void test_unit_gram() {
+    const std::vector<double> gram = {4.0, 8.0, 0.0, 8.0, 9.0, 0.0, 0.0, 0.0, 0.0};
+    std::vector<double> norm(3, kNan), cosines(9, kNan);
+    pyasmg::unit_gram(3, gram.data(), norm.data(), cosines.data());
+    CHECK(same_bits(norm, {2.0, 3.0, 0.0}), "norms");
+    CHECK(same_bits(cosines, {1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0}), "cosines");
+}
+
 // Equality on the face and no violation off it, at the radius; or no answer.
 void test_conflict_averse_guess() {
     std::mt19937_64 random(11);
@@ -265,7 +274,8 @@ void test_conflict_averse_guess() {
     const std::vector<double> bad = {1.0, kNan, kNan, 1.0}, ones = {1.0, 1.0};
     const unsigned char none[] = {0, 0}, all[] = {1, 1};
     CHECK(!pyasmg::conflict_averse_guess({2, bad.data(), ones.data(), ones.data(), 0.5, false}, all, y.data()), "NaN");
-    CHECK(!pyasmg::conflict_averse_guess({2, bad.data(), ones.data(), ones.data(), 0.5, false}, none, y.data()), "none");
+    CHECK(!pyasmg::conflict_averse_guess({2, bad.data(), ones.data(), ones.data(), 0.5, false}, none, y.data()),
+          "none");
 }
 
 void test_gradient_surgery() {
