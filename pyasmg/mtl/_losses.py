@@ -86,7 +86,7 @@ class Losses:
         if self._vector is None:
             root = self._list[task]
             start = self._start
-            if start is None or start.dtype is not root.dtype or start.device != root.device or root.ndim:
+            if start is None or (start.shape, start.dtype, start.device) != (root.shape, root.dtype, root.device):
                 start = self._start = _start(root, scale)
         else:
             root = self._vector
