@@ -60,6 +60,19 @@ pyasmg::Distribution<T> distribution_of(const Array<T>& mean, const Array<T>& st
         generation,        mirrored};
 }
 
+// Where the columns of x go, one array after the other.
+template <class T>
+std::vector<pyasmg::Columns<T>> columns_of(const Array<T>& x, std::vector<Array<T>>& outs) {
+    std::vector<pyasmg::Columns<T>> columns;
+    std::size_t first = 0;
+    for (auto& out : outs) {
+        columns.push_back({first, size(out.size()), out.mutable_data()});
+        first += size(out.size());
+    }
+    require(first <= size(x.shape(1)), "x must have as many columns as outs have entries.");
+    return columns;
+}
+
 // What PCGrad and GradVac get: m, the number of tasks.
 std::size_t surgery_size(const Array<double>& cosines, const Indices& order) {
     require(cosines.ndim() == 2 && cosines.shape(0) == cosines.shape(1), "cosines must have shape (m, m).");
@@ -172,13 +185,7 @@ void bind_kernels(py::module_& m) {
         [](const Array<T>& x, const Array<double>& weights, double factor, std::vector<Array<T>> outs) {
             require(x.ndim() == 2 && weights.ndim() == 1 && weights.size() == x.shape(0),
                     "x must have shape (m, d), weights (m,).");
-            std::vector<pyasmg::Columns<T>> columns;
-            std::size_t first = 0;
-            for (auto& out : outs) {
-                columns.push_back({first, size(out.size()), out.mutable_data()});
-                first += size(out.size());
-            }
-            require(first <= size(x.shape(1)), "x must have as many columns as outs have entries.");
+            const auto columns = columns_of(x, outs);
             const py::gil_scoped_release release;
             pyasmg::combine_rows(size(x.shape(0)), size(x.shape(1)), x.data(), weights.data(), factor, columns);
         },
@@ -189,18 +196,17 @@ void bind_kernels(py::module_& m) {
     m.def(
         "sign_dropout",
         [](const Array<T>& x, const MaybeArray<double>& leak, const std::array<std::uint64_t, 6>& generator,
-           Array<T> out) {
-            require(x.ndim() == 2 && out.ndim() == 1 && out.size() == x.shape(1) &&
-                        (!leak || (leak->ndim() == 1 && leak->size() == x.shape(0))),
-                    "x must have shape (m, d), leak (m,) and out (d,).");
+           std::vector<Array<T>> outs) {
+            require(x.ndim() == 2 && (!leak || (leak->ndim() == 1 && leak->size() == x.shape(0))),
+                    "x must have shape (m, d), leak (m,).");
+            const auto columns = columns_of(x, outs);
             pyasmg::Pcg64 pcg{(static_cast<pyasmg::UInt128>(generator[0]) << 64) + generator[1],
                               (static_cast<pyasmg::UInt128>(generator[2]) << 64) + generator[3], generator[4] != 0,
                               static_cast<std::uint32_t>(generator[5])};
-            T* data = out.mutable_data();
             {
                 const py::gil_scoped_release release;
                 pyasmg::sign_dropout(size(x.shape(0)), size(x.shape(1)), x.data(), leak ? leak->data() : nullptr, pcg,
-                                     data);
+                                     columns);
             }
             return std::array<std::uint64_t, 6>{static_cast<std::uint64_t>(pcg.state >> 64),
                                                 static_cast<std::uint64_t>(pcg.state),
@@ -209,7 +215,7 @@ void bind_kernels(py::module_& m) {
                                                 pcg.has_half ? 1u : 0u,
                                                 pcg.half};
         },
-        py::arg("x").noconvert(), py::arg("leak").noconvert(), py::arg("generator"), py::arg("out").noconvert());
+        py::arg("x").noconvert(), py::arg("leak").noconvert(), py::arg("generator"), py::arg("outs").noconvert());
 
     // Writes the new mean to mean_gradient[0] and the new std to std_gradient[0].
     m.def(

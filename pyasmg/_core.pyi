@@ -46,7 +46,7 @@ def combine_rows(
     x: npt.NDArray[_T], weights: _Float64Array, factor: float, outs: Sequence[npt.NDArray[_T]]
 ) -> None: ...
 def sign_dropout(
-    x: npt.NDArray[_T], leak: _Float64Array | None, generator: Sequence[int], out: npt.NDArray[_T]
+    x: npt.NDArray[_T], leak: _Float64Array | None, generator: Sequence[int], outs: Sequence[npt.NDArray[_T]]
 ) -> list[int]: ...
 def update_distribution(
     mean: npt.NDArray[_T],

@@ -20,7 +20,7 @@ def test_draws_as_numpy_does(d, skipped):
     generator = np.random.Generator(np.random.PCG64(d))
     generator.random(skipped, dtype=np.float32)
     out = np.full(d, np.nan)
-    after = _core.sign_dropout(np.outer([1.0, -1.0], np.ones(d)), None, words(generator), out)
+    after = _core.sign_dropout(np.outer([1.0, -1.0], np.ones(d)), None, words(generator), np.array_split(out, 2))
     draw = generator.random(d, dtype=np.float32)
     assert after == words(generator)
     np.testing.assert_array_equal(out, np.where(draw < 0.5, 1.0, -1.0))
@@ -33,7 +33,7 @@ def test_each_digit_of_the_numbers():
         before, draw = words(generator), generator.random(999, dtype=np.float32).astype(float)
         share = draw + step * 2.0**-24
         out = np.empty(999)
-        _core.sign_dropout(np.array([share, share - 1.0]), None, before, out)
+        _core.sign_dropout(np.array([share, share - 1.0]), None, before, [out])
         np.testing.assert_array_equal(out, share if step else share - 1.0)
 
 
@@ -47,7 +47,7 @@ def test_twin(m, d, dtype, leaky, simd_level):
     leak = rng.random(m) if leaky else np.zeros(m)
     generator = np.random.Generator(np.random.PCG64(5))
     out = np.empty(d, dtype=dtype)
-    _core.sign_dropout(X, leak if leaky else None, words(generator), out)
+    _core.sign_dropout(X, leak if leaky else None, words(generator), np.array_split(out, 2))
     expected = sign_dropout(X, leak, generator.random(d, dtype=np.float32))
     tolerance = 4.0 * m * np.finfo(dtype).eps
     np.testing.assert_allclose(out, expected, rtol=0, atol=tolerance * np.abs(X).max() * m)
@@ -56,8 +56,8 @@ def test_twin(m, d, dtype, leaky, simd_level):
 def test_refuses_other_arrays():
     X, generator = np.ones((3, 4)), words(np.random.Generator(np.random.PCG64(0)))
     with pytest.raises(ValueError, match="leak"):
-        _core.sign_dropout(X, np.ones(2), generator, np.empty(4))
-    with pytest.raises(ValueError, match="out"):
-        _core.sign_dropout(X, None, generator, np.empty(3))
+        _core.sign_dropout(X, np.ones(2), generator, [np.empty(4)])
+    with pytest.raises(ValueError, match="outs"):
+        _core.sign_dropout(X, None, generator, [np.empty(3), np.empty(2)])
     with pytest.raises(TypeError):
-        _core.sign_dropout(X, None, generator[:5], np.empty(4))
+        _core.sign_dropout(X, None, generator[:5], [np.empty(4)])

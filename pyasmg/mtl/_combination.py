@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,13 +30,14 @@ def combine_pieces(weights: FloatArray, matrix: Tensor, shapes: Sequence[Sequenc
     scaled = weights if factor == 1.0 else weights / factor
     if not on_core(matrix):
         direction = torch.as_tensor(scaled).to(matrix) @ matrix
-        flat = torch.split(direction if factor == 1.0 else direction * factor, [_size(shape) for shape in shapes])
-        return [piece.view(tuple(shape)) for piece, shape in zip(flat, shapes, strict=True)]
+        return cut(direction if factor == 1.0 else direction * factor, shapes)
     pieces = [torch.empty(tuple(shape), dtype=matrix.dtype) for shape in shapes]
     outs = [piece.numpy() for piece in pieces]
     _core.combine_rows(host_array(matrix), np.ascontiguousarray(scaled, np.float64), factor, outs)
     return pieces
 
 
-def _size(shape: Sequence[int]) -> int:
-    return int(np.prod(shape, dtype=np.int64))
+def cut(vector: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Cut a vector into views of these shapes."""
+    flat = torch.split(vector, [math.prod(shape) for shape in shapes])
+    return [piece.view(tuple(shape)) for piece, shape in zip(flat, shapes, strict=True)]

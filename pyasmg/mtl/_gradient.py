@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ._base import Balancer, scale_of
-from ._combination import combine
+from ._combination import combine, combine_pieces, cut
 from ._diagnostics import Diagnostics
 from ._distributed import mean_array
 from ._gram import gram_matrix
@@ -90,52 +91,63 @@ class GradientBalancer(Balancer):
         # fresh pages cost as much as a backward pass or two; PyTorch keeps them by itself on other devices
         self.__dict__["_workspace"] = matrix if matrix.device.type == "cpu" else None  # nn.Module takes 20 us
         gram = gradients.gram(gram_matrix(matrix))
-        direction: Tensor | None = None
+        pieces: list[Tensor] | None = None
         weights: FloatArray | None
         finite = [math.isfinite(square) for square in gram.diagonal().tolist()]  # those of a row are all or none
         if all(finite):
             weights = self._combination(matrix, gram, values)
             if weights is None:
-                direction, weights = self._nonlinear(matrix, gram, values, scale)
+                pieces, weights = self._nonlinear(matrix, gram, values, scale, gradients.shapes)
             self.__dict__["_diagnostics"] = Diagnostics(values, weights, gram)
         elif call.scaler is None:
             raise ValueError(f"the gradients must be finite; that of task {finite.index(False)} is not.")
         else:
             weights = np.ones(self.n_tasks)  # the scaler sees the overflow and skips the step
         own = weights if self.head_weights == "weighted" else None
-        if direction is not None:
-            gradients.write(direction, own)
-        elif weights is not None:
-            gradients.write_combination(weights, matrix, own)
+        if pieces is None and weights is not None:
+            pieces = combine_pieces(weights, matrix, gradients.shapes)
+        gradients.write(pieces or [], own)
 
     def _combination(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> FloatArray | None:
         """Return weights with which the rows of the matrix add up to the direction, whatever their scale, if any."""
         return None
 
     def _nonlinear(
-        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, scale: float
-    ) -> tuple[Tensor, FloatArray | None]:
-        """Return the direction, in memory of its own, and the weights where there are such."""
+        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, scale: float, shapes: Sequence[torch.Size]
+    ) -> tuple[list[Tensor], FloatArray | None]:
+        """Return the direction in pieces, and the weights where there are such."""
         if scale != 1.0:
             matrix /= scale
-        direction, weights = self._aggregate(matrix, gram, losses)
+        preferred = self._preferred(matrix, gram, losses)
+        pieces, weights = self._pieces(*preferred, shapes)
         if scale != 1.0:
-            direction = direction * scale
+            pieces = [piece * scale for piece in pieces]
+        return pieces, weights if weights is None or self._preference is None else weights * self._preference
+
+    def _pieces(
+        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, shapes: Sequence[torch.Size]
+    ) -> tuple[list[Tensor], FloatArray | None]:
+        """Return what :meth:`aggregate` does, cut into pieces of these shapes, in memory of their own."""
+        direction, weights = self.aggregate(matrix, gram, losses)
         if direction.untyped_storage().data_ptr() == matrix.untyped_storage().data_ptr():
             direction = direction.clone()  # it becomes `.grad`, and the matrix is used again
-        return direction, weights
+        return cut(direction, shapes), weights
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_workspace": None}
 
     def _aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
-        """Aggregate with the preference, if any: by default the losses are multiplied by it beforehand."""
-        if self._preference is None:
-            return self.aggregate(matrix, gram, losses)
+        """Aggregate with the preference, if any."""
+        direction, weights = self.aggregate(*self._preferred(matrix, gram, losses))
+        return direction, weights if weights is None or self._preference is None else weights * self._preference
+
+    def _preferred(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray, FloatArray]:
+        """Return what the method sees: by default the losses are multiplied by the preference, if any, beforehand."""
         preference = self._preference
+        if preference is None:
+            return matrix, gram, losses
         matrix *= torch.as_tensor(preference).to(matrix)[:, None]
-        direction, weights = self.aggregate(matrix, gram * preference * preference[:, None], losses * preference)
-        return direction, None if weights is None else weights * preference
+        return matrix, gram * preference * preference[:, None], losses * preference
 
 
 class GramBalancer(GradientBalancer):

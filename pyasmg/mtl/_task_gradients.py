@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._combination import combine_pieces
-from ._distributed import mean, mean_array, mean_gradients, unflatten
+from ._distributed import mean, mean_array, mean_gradients
 from ._host_matrix import host_matrix
 from ._losses import Losses
 from ._parameters import accumulate, check_disjoint, feature_list, leaves, parameter_list
@@ -96,22 +95,19 @@ class TaskGradients:
             gram = mean_array(gram, self._group, self._targets[0].device) / size
         return gram if self._scale == 1.0 else gram / self._scale / self._scale
 
-    def write(self, direction: Tensor, head_weights: FloatArray | None) -> None:
+    @property
+    def shapes(self) -> list[torch.Size]:
+        """Of the pieces of a row."""
+        return [target.shape for target in self._targets]
+
+    def write(self, pieces: list[Tensor], head_weights: FloatArray | None) -> None:
         """Accumulate the direction into the shared parameters, and the gradients of the heads, weighted or not."""
-        self._write_pieces(unflatten(direction, self._targets))
-        self._write_heads(head_weights)
-
-    def write_combination(self, weights: FloatArray, matrix: Tensor, head_weights: FloatArray | None) -> None:
-        """Do as :meth:`write` does with the direction ``weights @ matrix``."""
-        self._write_pieces(combine_pieces(weights, matrix, [target.shape for target in self._targets]))
-        self._write_heads(head_weights)
-
-    def _write_pieces(self, pieces: list[Tensor]) -> None:
         if self._features is None:
             accumulate(self._shared, pieces)
         else:
             starts = [piece.to(feature) for piece, feature in zip(pieces, self._features, strict=True)]
             self._through_trunk(starts)
+        self._write_heads(head_weights)
 
     def backward_weighted(self, weights: FloatArray, head_weights: FloatArray) -> None:
         """Accumulate for weights that are known: one backward pass, and one through the heads if theirs differ."""

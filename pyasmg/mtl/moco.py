@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._validate import number
-from ._combination import combine
+from ._combination import combine, combine_pieces
 from ._gradient import GradientBalancer, HeadWeights
 from ._gram import tracked_gram
 from ._host_matrix import host_matrix
@@ -100,6 +101,17 @@ class MoCo(GradientBalancer):
         return np.array(self._lambda)
 
     def aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
+        tracked = self._track(matrix, gram, losses)
+        return combine(self._lambda, tracked), None
+
+    def _pieces(
+        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, shapes: Sequence[torch.Size]
+    ) -> tuple[list[Tensor], FloatArray | None]:
+        tracked = self._track(matrix, gram, losses)
+        return combine_pieces(self._lambda, tracked, shapes), None
+
+    def _track(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> Tensor:
+        """Return the new Y, and update the weights."""
         m, d = matrix.shape
         tracked = self._tracked
         if tracked is None:
@@ -123,7 +135,7 @@ class MoCo(GradientBalancer):
         slopes = own @ self._lambda + self.rho * self._lambda
         moved = self._lambda - rate * slopes
         self._lambda = softmax(moved) if self.projection == "softmax" else simplex_projection(moved)
-        return combine(self._lambda, tracked), None
+        return tracked
 
 
 def simplex_projection(point: FloatArray) -> FloatArray:

@@ -44,7 +44,7 @@ std::vector<T> dropped(std::size_t m, std::size_t d, const std::vector<T>& x, co
     const pyasmg::Pcg64 start{12345, 2 * 678 + 1, m % 2 == 0, 42};
     pyasmg::Pcg64 moved = start, twin = start;
     std::vector<T> out(d, static_cast<T>(kNan));
-    pyasmg::sign_dropout(m, d, x.data(), leak, moved, out.data());
+    pyasmg::sign_dropout(m, d, x.data(), leak, moved, {{0, d / 2, out.data()}, {d / 2, d - d / 2, out.data() + d / 2}});
     for (std::size_t k = 0; k < d; ++k) {
         T above = 0, below = 0;
         for (std::size_t i = 0; i < m; ++i) (x[i * d + k] > T(0) ? above : below) += x[i * d + k];
