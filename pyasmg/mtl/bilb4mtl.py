@@ -206,7 +206,7 @@ class BiLB4MTL(LossBalancer):
 
     def _next_reference(self, losses: FloatArray) -> FloatArray:
         if self.normalization == "identical":
-            return np.ones(self.n_tasks)
+            return np.ones(self.n_tasks) if self._reference is None else self._reference
         if self.steps_per_epoch is not None and self._n_steps >= self.steps_per_epoch:
             self.end_epoch()
         if self._reference is not None:
