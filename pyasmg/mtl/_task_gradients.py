@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import _engine
 from ._distributed import mean, mean_array, mean_gradients
 from ._host_matrix import host_matrix
 from ._losses import Losses
@@ -125,9 +126,9 @@ class TaskGradients:
     def _through_trunk(self, starts: list[Tensor]) -> None:
         features = self._features or []
         if self._group is None:
-            torch.autograd.backward(features, starts, retain_graph=self._retain_graph, inputs=self._shared)
+            _engine.accumulate(features, starts, self._shared, self._retain_graph)
             return
-        found = torch.autograd.grad(features, self._shared, starts, retain_graph=self._retain_graph, allow_unused=True)
+        found = _engine.gradients(features, starts, self._shared, self._retain_graph)
         accumulate(self._shared, mean_gradients(self._shared, found, self._group))
 
     def _write_heads(self, head_weights: FloatArray | None) -> None:
