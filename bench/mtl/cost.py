@@ -6,10 +6,9 @@ PyTorch on the CPU, one thread; a perceptron as the trunk, a linear head per tas
 method adds does not depend on the batch, what it is compared with does: ``--batch``, 256 by default.
 Only the backward side is timed (CPU time), on a fresh graph with ``.grad`` None, one variant after the other in each
 repetition; a ratio is the median over the repetitions of the variant's time over the baseline's in the same repetition.
-Each is called twice in a row, and the second call is timed: in a training loop, what ran before was the same method,
-and not another one that has taken the caches and the freed memory. Baselines: ``torch.stack(losses).sum().backward()``
-for loss weighting and for ``features=``; for gradient methods ``loss.backward()`` for each of the m losses, which all
-accumulate into ``.grad``, without keeping a gradient per task. They check nothing; ours check losses and parameters.
+Baselines: ``torch.stack(losses).sum().backward()`` for loss weighting and for ``features=``; for gradient methods
+``loss.backward()`` for each of the m losses, which accumulate into one ``.grad``: no gradient per task is kept. They
+check nothing; ours check losses and parameters, and that is part of the time.
 "x TorchJD" and "x LibMTL" are our time over theirs for the same method. Peak memory (``--peak``) is what a new process
 gains in its first call, in units of one matrix of m x d numbers; the gradient itself is 1 / m of these.
 """
@@ -108,24 +107,20 @@ def measure(problem: Problem, steps: dict[str, Step], repeats: int) -> dict[str,
         for name, step in steps.items():
             if name in failed:
                 continue
+            problem.forward()
             gc.disable()
             signal.alarm(60)  # LibMTL's MGDA does not stop on some inputs
+            begin = time.process_time()
             try:
-                problem.forward()
                 step(problem)
-                problem.forward()
-                begin = time.process_time()
-                step(problem)
-                seconds = time.process_time() - begin
             except Exception as error:  # a peer may fail in any way; it is named
                 if name.split()[0] not in PEERS:
                     raise
                 print(f"{name} failed at m = {problem.m}: {type(error).__name__}: {error}")
                 failed.add(name)
-                continue
-            finally:
-                signal.alarm(0)
-                gc.enable()
+            seconds = time.process_time() - begin
+            signal.alarm(0)
+            gc.enable()
             if repetition:
                 times[name].append(seconds)
     return {
