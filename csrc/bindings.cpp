@@ -12,16 +12,21 @@
 #include <stdexcept>
 #include <vector>
 
+#include "conflict_averse.hpp"
 #include "elementary.hpp"
 #include "estimator.hpp"
 #include "fair_weights.hpp"
 #include "gradient_surgery.hpp"
+#include "gram.hpp"
+#include "loss_weighting.hpp"
 #include "nonnegative_qp.hpp"
 #include "objectives.hpp"
 #include "outliers.hpp"
 #include "population.hpp"
 #include "rng.hpp"
+#include "row_combination.hpp"
 #include "row_products.hpp"
+#include "sign_dropout.hpp"
 #include "simd.hpp"
 #include "simplex_qp.hpp"
 #include "update.hpp"
@@ -53,6 +58,19 @@ pyasmg::Distribution<T> distribution_of(const Array<T>& mean, const Array<T>& st
     return {
         size(mean.size()), mean.data(), std.data(), low ? low->data() : nullptr, high ? high->data() : nullptr, seed,
         generation,        mirrored};
+}
+
+// Where the columns of x go, one array after the other.
+template <class T>
+std::vector<pyasmg::Columns<T>> columns_of(const Array<T>& x, std::vector<Array<T>>& outs) {
+    std::vector<pyasmg::Columns<T>> columns;
+    std::size_t first = 0;
+    for (auto& out : outs) {
+        columns.push_back({first, size(out.size()), out.mutable_data()});
+        first += size(out.size());
+    }
+    require(first <= size(x.shape(1)), "x must have as many columns as outs have entries.");
+    return columns;
 }
 
 // What PCGrad and GradVac get: m, the number of tasks.
@@ -141,6 +159,63 @@ void bind_kernels(py::module_& m) {
             return gram;
         },
         py::arg("x").noconvert(), py::arg("in_double"));
+
+    // Moves y.
+    m.def(
+        "tracked_products",
+        [](const Array<T>& x, double rate, Array<T> y, bool in_double) {
+            require(x.ndim() == 2 && x.shape(0) > 0 && y.ndim() == 2 && y.shape(0) == x.shape(0) &&
+                        y.shape(1) == x.shape(1),
+                    "x and y must have shape (m, d), m >= 1.");
+            Array<double> gram({x.shape(0), x.shape(0)});
+            double* data = gram.mutable_data();
+            T* moved = y.mutable_data();
+            {
+                const py::gil_scoped_release release;
+                pyasmg::tracked_products(size(x.shape(0)), size(x.shape(1)), x.data(), rate, moved,
+                                         in_double ? pyasmg::Precision::in_double : pyasmg::Precision::native, data);
+            }
+            return gram;
+        },
+        py::arg("x").noconvert(), py::arg("rate"), py::arg("y").noconvert(), py::arg("in_double"));
+
+    // Fills `outs` one after the other with columns of the combination.
+    m.def(
+        "combine_rows",
+        [](const Array<T>& x, const Array<double>& weights, double factor, std::vector<Array<T>> outs) {
+            require(x.ndim() == 2 && weights.ndim() == 1 && weights.size() == x.shape(0),
+                    "x must have shape (m, d), weights (m,).");
+            const auto columns = columns_of(x, outs);
+            const py::gil_scoped_release release;
+            pyasmg::combine_rows(size(x.shape(0)), size(x.shape(1)), x.data(), weights.data(), factor, columns);
+        },
+        py::arg("x").noconvert(), py::arg("weights").noconvert(), py::arg("factor"), py::arg("outs").noconvert());
+
+    // `generator` is (state, increment) of numpy's PCG64 in halves of 64 bits, the upper one first, has_uint32 and
+    // uinteger; what comes back is the same after the draws.
+    m.def(
+        "sign_dropout",
+        [](const Array<T>& x, const MaybeArray<double>& leak, const std::array<std::uint64_t, 6>& generator,
+           std::vector<Array<T>> outs) {
+            require(x.ndim() == 2 && (!leak || (leak->ndim() == 1 && leak->size() == x.shape(0))),
+                    "x must have shape (m, d), leak (m,).");
+            const auto columns = columns_of(x, outs);
+            pyasmg::Pcg64 pcg{(static_cast<pyasmg::UInt128>(generator[0]) << 64) + generator[1],
+                              (static_cast<pyasmg::UInt128>(generator[2]) << 64) + generator[3], generator[4] != 0,
+                              static_cast<std::uint32_t>(generator[5])};
+            {
+                const py::gil_scoped_release release;
+                pyasmg::sign_dropout(size(x.shape(0)), size(x.shape(1)), x.data(), leak ? leak->data() : nullptr, pcg,
+                                     columns);
+            }
+            return std::array<std::uint64_t, 6>{static_cast<std::uint64_t>(pcg.state >> 64),
+                                                static_cast<std::uint64_t>(pcg.state),
+                                                static_cast<std::uint64_t>(pcg.increment >> 64),
+                                                static_cast<std::uint64_t>(pcg.increment),
+                                                pcg.has_half ? 1u : 0u,
+                                                pcg.half};
+        },
+        py::arg("x").noconvert(), py::arg("leak").noconvert(), py::arg("generator"), py::arg("outs").noconvert());
 
     // Writes the new mean to mean_gradient[0] and the new std to std_gradient[0].
     m.def(
@@ -266,6 +341,16 @@ PYBIND11_MODULE(_core, m) {
         py::arg("row_sums").noconvert(), py::arg("dimension"));
 
     m.def(
+        "unit_gram",
+        [](const Array<double>& gram) {
+            require(gram.ndim() == 2 && gram.shape(0) == gram.shape(1), "gram must have shape (m, m).");
+            Array<double> norms(gram.shape(0)), cosines({gram.shape(0), gram.shape(0)});
+            pyasmg::unit_gram(size(gram.shape(0)), gram.data(), norms.mutable_data(), cosines.mutable_data());
+            return py::make_tuple(norms, cosines);
+        },
+        py::arg("gram").noconvert());
+
+    m.def(
         "simplex_qp",
         [](const Array<double>& gram) {
             require(gram.ndim() == 2 && gram.shape(0) == gram.shape(1) && gram.size() > 0,
@@ -277,6 +362,45 @@ PYBIND11_MODULE(_core, m) {
         py::arg("gram").noconvert());
 
     // Returns (weights, number of Newton steps).
+    // first and second are updated.
+    m.def(
+        "adam_step",
+        [](const Array<double>& vector, const Array<double>& gradient, Array<double> first, Array<double> second,
+           double learning_rate, double beta1, double beta2, double eps, double weight_decay, double correction1,
+           double correction2) {
+            const auto n = vector.size();
+            require(vector.ndim() == 1 && gradient.size() == n && first.size() == n && second.size() == n,
+                    "gradient, first and second must have the size of vector.");
+            Array<double> moved(n);
+            pyasmg::adam_step(size(n), {learning_rate, beta1, beta2, eps, weight_decay, correction1, correction2},
+                              vector.data(), gradient.data(), first.mutable_data(), second.mutable_data(),
+                              moved.mutable_data());
+            return moved;
+        },
+        py::arg("vector").noconvert(), py::arg("gradient").noconvert(), py::arg("first").noconvert(),
+        py::arg("second").noconvert(), py::arg("learning_rate"), py::arg("beta1"), py::arg("beta2"), py::arg("eps"),
+        py::arg("weight_decay"), py::arg("correction1"), py::arg("correction2"));
+
+    m.def(
+        "softmax",
+        [](const Array<double>& values) {
+            require(values.ndim() == 1, "values must have shape (n,).");
+            Array<double> shares(values.size());
+            pyasmg::softmax(size(values.size()), values.data(), shares.mutable_data());
+            return shares;
+        },
+        py::arg("values").noconvert());
+
+    m.def(
+        "group_means",
+        [](const Array<double>& values, std::size_t n_groups) {
+            require(values.ndim() == 1 && n_groups > 0, "values must have shape (n,), and n_groups must be positive.");
+            Array<double> means(values.size());
+            pyasmg::group_means(size(values.size()), values.data(), n_groups, means.mutable_data());
+            return means;
+        },
+        py::arg("values").noconvert(), py::arg("n_groups"));
+
     m.def(
         "fair_weights",
         [](const Array<double>& gram, double alpha, const Array<double>& preference) {
@@ -314,6 +438,23 @@ PYBIND11_MODULE(_core, m) {
             return y;
         },
         py::arg("matrix").noconvert(), py::arg("linears").noconvert());
+
+    // The coefficients, and whether they were found.
+    m.def(
+        "conflict_averse_guess",
+        [](const Array<double>& cosines, const Array<double>& inner, const Array<double>& shares, double radius,
+           const Array<std::uint8_t>& inside, bool held) {
+            const auto n = inner.size();
+            require(cosines.ndim() == 2 && cosines.shape(0) == n && cosines.shape(1) == n && shares.size() == n &&
+                        inside.size() == n,
+                    "cosines must have shape (m, m), inner, shares and inside (m,).");
+            Array<double> y(n);
+            const bool found = pyasmg::conflict_averse_guess(
+                {size(n), cosines.data(), inner.data(), shares.data(), radius, held}, inside.data(), y.mutable_data());
+            return py::make_tuple(y, found);
+        },
+        py::arg("cosines").noconvert(), py::arg("inner").noconvert(), py::arg("shares").noconvert(), py::arg("radius"),
+        py::arg("inside").noconvert(), py::arg("held"));
 
     m.def(
         "remove_conflicts",

@@ -55,4 +55,16 @@ bool scale_gram(std::size_t m, const double* gram, double* c, int* exponent) {
     return positive;
 }
 
+void unit_gram(std::size_t m, const double* gram, double* norm, double* cosines) {
+    for (std::size_t i = 0; i < m; ++i) norm[i] = std::sqrt(gram[i * m + i]);
+    for (std::size_t i = 0; i < m; ++i) {
+        cosines[i * m + i] = norm[i] > 0.0 ? 1.0 : 0.0;
+        for (std::size_t j = 0; j < i; ++j) {
+            const double mean = 0.5 * (gram[i * m + j] + gram[j * m + i]);
+            const bool both = norm[i] > 0.0 && norm[j] > 0.0;
+            cosines[i * m + j] = cosines[j * m + i] = both ? std::clamp(mean / norm[j] / norm[i], -1.0, 1.0) : 0.0;
+        }
+    }
+}
+
 }  // namespace pyasmg

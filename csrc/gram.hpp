@@ -13,4 +13,8 @@ inline constexpr double kSymmetryTolerance = 1e-5;  // passes a Gram matrix that
 // |G_ij - G_ji| > kSymmetryTolerance * sqrt(G_ii G_jj); its message calls the matrix `G`.
 bool scale_gram(std::size_t m, const double* gram, double* c, int* exponent);
 
+// norm_i = sqrt(G_ii), and the cosines C_ij of the symmetric part, within [-1, 1]; C_ii is 1, but 0 where G_ii = 0, as
+// is all of its row and column.
+void unit_gram(std::size_t m, const double* gram, double* norm, double* cosines);
+
 }  // namespace pyasmg

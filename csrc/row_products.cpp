@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "portable.hpp"
 #include "simd.hpp"
@@ -9,7 +10,7 @@
 namespace pyasmg {
 namespace {
 
-constexpr std::size_t kBlock = 2048;  // columns; a multiple of every vector length
+constexpr std::size_t kBlock = 1024;  // columns, a multiple of every vector length: a tile's rows fit into 32 KiB
 
 // One vector of a level with kBytes of registers; A is what is summed in.
 template <class A, std::size_t kBytes>
@@ -24,6 +25,22 @@ struct Vector {
         std::memcpy(&value, from, sizeof value);
         to = __builtin_convertvector(value, type);
     }
+
+    // The sum of the lanes, by halves.
+    static PYASMG_HD double sum(const type& lanes) {
+        typename Vector<A, kBytes / 2>::type first, second;
+        std::memcpy(&first, &lanes, sizeof first);
+        std::memcpy(&second, reinterpret_cast<const char*>(&lanes) + sizeof first, sizeof second);
+        first += second;
+        return Vector<A, kBytes / 2>::sum(first);
+    }
+};
+
+template <class A>
+struct Vector<A, sizeof(A)> {
+    typedef A type;
+
+    static PYASMG_HD double sum(A lane) { return static_cast<double>(lane); }
 };
 
 // Products of kRows rows with kColumns others over n columns, n a multiple of the vector length. kAhead asks for the
@@ -42,39 +59,80 @@ PYASMG_HD void tile(const T* const* rows, const T* const* columns, std::size_t n
         }
     }
     for (std::size_t i = 0; i < kRows; ++i) {
-        for (std::size_t j = 0; j < kColumns; ++j) {
-            double sum = 0.0;
-            for (std::size_t l = 0; l < V::kLanes; ++l) sum += static_cast<double>(sums[i][j][l]);
-            out[i][j] = sum;
+        for (std::size_t j = 0; j < kColumns; ++j) out[i][j] = V::sum(sums[i][j]);
+    }
+}
+
+// The tiles of kRows rows from `i` on with all rows up to themselves.
+template <class T, class V, std::size_t kRows, std::size_t kColumns>
+PYASMG_HD void tiles(std::size_t m, std::size_t d, const T* x, std::size_t i, std::size_t begin, std::size_t n,
+                     double* gram) {
+    const T* rows[kRows];
+    const T* columns[kColumns];
+    double part[kRows][kColumns];
+    for (std::size_t r = 0; r < kRows; ++r) rows[r] = x + (i + r) * d + begin;
+    for (std::size_t j = 0; j < i + kRows; j += kColumns) {
+        for (std::size_t c = 0; c < kColumns; ++c) columns[c] = x + std::min(j + c, m - 1) * d + begin;
+        if (j == 0) {
+            tile<T, V, kRows, kColumns, true>(rows, columns, n, part);
+        } else {
+            tile<T, V, kRows, kColumns, false>(rows, columns, n, part);
+        }
+        for (std::size_t r = 0; r < kRows; ++r) {
+            for (std::size_t c = 0; c < kColumns && j + c < m; ++c) gram[(i + r) * m + j + c] += part[r][c];
         }
     }
 }
 
-template <class T, class V, std::size_t kRows, std::size_t kColumns>
-PYASMG_HD void products_loop(std::size_t m, std::size_t d, const T* x, double* gram) {
-    std::fill_n(gram, m * m, 0.0);
-    const std::size_t whole = d - d % V::kLanes;
-    const T* rows[kRows];
-    const T* columns[kColumns];
-    double part[kRows][kColumns];
-    for (std::size_t begin = 0; begin < whole; begin += kBlock) {
-        const std::size_t n = std::min(kBlock, whole - begin);
-        for (std::size_t i = 0; i < m; i += kRows) {
-            for (std::size_t r = 0; r < kRows; ++r) rows[r] = x + std::min(i + r, m - 1) * d + begin;
-            const std::size_t end = std::min(i + kRows, m);  // the lower triangle, by tiles
-            for (std::size_t j = 0; j < end; j += kColumns) {
-                for (std::size_t c = 0; c < kColumns; ++c) columns[c] = x + std::min(j + c, m - 1) * d + begin;
-                if (j == 0) {
-                    tile<T, V, kRows, kColumns, true>(rows, columns, n, part);
-                } else {
-                    tile<T, V, kRows, kColumns, false>(rows, columns, n, part);
-                }
-                for (std::size_t r = 0; i + r < end; ++r) {
-                    for (std::size_t c = 0; c < kColumns && j + c < m; ++c) gram[(i + r) * m + j + c] += part[r][c];
-                }
+// Where the rows come from: those of x, or those of y, which move towards them beforehand.
+template <class T>
+struct Rows {
+    const T* x;
+    T* y;
+    T rate;
+
+    PYASMG_HD const T* products() const { return y == nullptr ? x : y; }
+
+    // From the nearer end, as the other would lose digits.
+    PYASMG_HD void track(std::size_t m, std::size_t d, std::size_t begin, std::size_t n) const {
+        if (y == nullptr) return;
+        for (std::size_t i = 0; i < m; ++i) {
+            const T* PYASMG_RESTRICT to = x + i * d + begin;
+            T* PYASMG_RESTRICT from = y + i * d + begin;
+            if (rate < T(0.5)) {
+                for (std::size_t k = 0; k < n; ++k) from[k] += rate * (to[k] - from[k]);
+            } else {
+                for (std::size_t k = 0; k < n; ++k) from[k] = to[k] - (to[k] - from[k]) * (T(1) - rate);
             }
         }
     }
+};
+
+template <class T, class V, std::size_t kColumns>
+PYASMG_HD void products_loop(std::size_t m, std::size_t d, const Rows<T>& rows, double* gram) {
+    std::fill_n(gram, m * m, 0.0);
+    const T* x = rows.products();
+    const std::size_t whole = d - d % V::kLanes;
+    for (std::size_t begin = 0; begin < whole; begin += kBlock) {
+        const std::size_t n = std::min(kBlock, whole - begin);
+        rows.track(m, d, begin, n);
+        std::size_t i = 0;
+        for (; i + 4 <= m; i += 4) tiles<T, V, 4, kColumns>(m, d, x, i, begin, n, gram);
+        switch (m - i) {
+            case 3:
+                tiles<T, V, 3, kColumns>(m, d, x, i, begin, n, gram);
+                break;
+            case 2:
+                tiles<T, V, 2, kColumns>(m, d, x, i, begin, n, gram);
+                break;
+            case 1:
+                tiles<T, V, 1, kColumns>(m, d, x, i, begin, n, gram);
+                break;
+            default:
+                break;
+        }
+    }
+    rows.track(m, d, whole, d - whole);
     for (std::size_t i = 0; i < m; ++i) {
         for (std::size_t j = 0; j <= i; ++j) {
             for (std::size_t k = whole; k < d; ++k) {
@@ -88,40 +146,64 @@ PYASMG_HD void products_loop(std::size_t m, std::size_t d, const T* x, double* g
 // Tiles as large as the registers of a level hold.
 #if PYASMG_X86_LEVELS
 template <class T, class A>
-PYASMG_TARGET_V4 void products_v4(std::size_t m, std::size_t d, const T* x, double* gram) {
-    products_loop<T, Vector<A, 64>, 4, 4>(m, d, x, gram);
+PYASMG_TARGET_V4 void products_v4(std::size_t m, std::size_t d, const Rows<T>& rows, double* gram) {
+    products_loop<T, Vector<A, 64>, 4>(m, d, rows, gram);
 }
 
 template <class T, class A>
-PYASMG_TARGET_V3 void products_v3(std::size_t m, std::size_t d, const T* x, double* gram) {
-    products_loop<T, Vector<A, 32>, 4, 3>(m, d, x, gram);
+PYASMG_TARGET_V3 void products_v3(std::size_t m, std::size_t d, const Rows<T>& rows, double* gram) {
+    products_loop<T, Vector<A, 32>, 3>(m, d, rows, gram);
 }
 #endif
 
 template <class T, class A>
-void products(std::size_t m, std::size_t d, const T* x, double* gram) {
+void products(std::size_t m, std::size_t d, const Rows<T>& rows, double* gram) {
 #if PYASMG_X86_LEVELS
     switch (simd_level()) {
         case SimdLevel::v4:
-            return products_v4<T, A>(m, d, x, gram);
+            return products_v4<T, A>(m, d, rows, gram);
         case SimdLevel::v3:
-            return products_v3<T, A>(m, d, x, gram);
+            return products_v3<T, A>(m, d, rows, gram);
         case SimdLevel::baseline:
             break;
     }
 #endif
-    products_loop<T, Vector<A, 16>, 4, 2>(m, d, x, gram);
+    products_loop<T, Vector<A, 16>, 2>(m, d, rows, gram);
+}
+
+// Whether squares in single precision have lost nothing that double would keep.
+bool in_range(std::size_t m, const double* gram) {
+    for (std::size_t i = 0; i < m; ++i) {
+        const double square = gram[i * m + i];
+        if (!(square >= 1e-30 && square <= 1e34)) return false;
+    }
+    return true;
+}
+
+template <class T>
+void products_of(std::size_t m, std::size_t d, const Rows<T>& rows, Precision precision, double* gram) {
+    if (precision == Precision::in_double) return products<T, double>(m, d, rows, gram);
+    products<T, T>(m, d, rows, gram);
+    if (std::is_same_v<T, float> && !in_range(m, gram)) {
+        products<T, double>(m, d, Rows<T>{rows.products(), nullptr, T(0)}, gram);
+    }
 }
 
 }  // namespace
 
 template <class T>
 void row_products(std::size_t m, std::size_t d, const T* x, Precision precision, double* gram) {
-    if (precision == Precision::in_double) return products<T, double>(m, d, x, gram);
-    products<T, T>(m, d, x, gram);
+    products_of<T>(m, d, {x, nullptr, T(0)}, precision, gram);
+}
+
+template <class T>
+void tracked_products(std::size_t m, std::size_t d, const T* x, double rate, T* y, Precision precision, double* gram) {
+    products_of<T>(m, d, {x, y, static_cast<T>(rate)}, precision, gram);
 }
 
 template void row_products<float>(std::size_t, std::size_t, const float*, Precision, double*);
 template void row_products<double>(std::size_t, std::size_t, const double*, Precision, double*);
+template void tracked_products<float>(std::size_t, std::size_t, const float*, double, float*, Precision, double*);
+template void tracked_products<double>(std::size_t, std::size_t, const double*, double, double*, Precision, double*);
 
 }  // namespace pyasmg

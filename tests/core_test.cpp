@@ -7,7 +7,9 @@
 
 #include "core/device_test.hpp"
 #include "core/estimator_test.hpp"
+#include "core/loss_weighting_test.hpp"
 #include "core/objectives_test.hpp"
+#include "core/row_combination_test.hpp"
 #include "core/row_products_test.hpp"
 #include "core/sampling_test.hpp"
 #include "core/solvers_test.hpp"
@@ -45,6 +47,7 @@ void test_kernels() {
     test_update<T>();
     test_hostile_update<T>();
     test_row_products<T>();
+    test_row_combination<T>();
     test_device<T>();
 }
 
@@ -64,7 +67,12 @@ int main() {
     test_fair_weights();
     test_fair_weights_refuses();
     test_nonnegative_qp();
+    test_unit_gram();
+    test_conflict_averse_guess();
     test_gradient_surgery();
+    test_adam_step();
+    test_softmax();
+    test_group_means();
     test_concurrent_callers();
     std::printf("%d checks, %d failures, levels up to %s\n", n_checks, n_failures,
                 pyasmg::simd_levels().back().c_str());

@@ -4,9 +4,11 @@
 
 PyTorch on the CPU, one thread; a perceptron as the trunk, a linear head per task, mean squared errors. What a
 method adds does not depend on the batch, what it is compared with does: ``--batch``, 256 by default.
-Only the backward side is timed (CPU time), on a fresh graph for each variant, one after the other in each repetition;
-a ratio is the median over the repetitions of the variant's time over the baseline's in the same repetition. Baselines:
-``sum(losses).backward()`` for loss weighting and for ``features=``, m plain backward passes for gradient methods.
+Only the backward side is timed (CPU time), on a fresh graph with ``.grad`` None, one variant after the other in each
+repetition; a ratio is the median over the repetitions of the variant's time over the baseline's in the same repetition.
+Baselines: ``torch.stack(losses).sum().backward()`` for loss weighting and for ``features=``; for gradient methods
+``loss.backward()`` for each of the m losses, which accumulate into one ``.grad``: no gradient per task is kept. They
+check nothing; ours check losses and parameters, and that is part of the time.
 "x TorchJD" and "x LibMTL" are our time over theirs for the same method. Peak memory (``--peak``) is what a new process
 gains in its first call, in units of one matrix of m x d numbers; the gradient itself is 1 / m of these.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -163,13 +164,13 @@ class LossBalancer(Balancer):
 
     def _backward(self, call: Call) -> None:
         """Take one backward pass; `features` change nothing."""
-        checked, group = Losses(call.losses, self.n_tasks), call.group
+        checked, group = Losses(call.losses, self.n_tasks, joined=True), call.group
         own = self._own_parameters(call.heads)
         trunk = None if call.shared is None else parameter_list("shared", call.shared)
         check_disjoint(trunk, own)
         inputs = None
         if trunk is not None and own is not None:
-            inputs = trunk + [parameter for head in own for parameter in head]
+            inputs = [*trunk, *itertools.chain.from_iterable(own)]
         values = mean_array(checked.values, group, checked.device)
         weights = self._weigh(values)
         self.__dict__["_diagnostics"] = Diagnostics(values, weights)  # a module's own way to set it takes 20 us

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from .. import _core
 from ..simplex_qp import min_norm_weights
-from ._nonnegative_qp import EPS, bounded_qp, cosine_matrix, nonnegative_qp, solve
+from ._nonnegative_qp import EPS, bounded_qp, cosine_matrix, nonnegative_qp, solve, without_zeros
 from ._types import FloatArray
 
 
@@ -43,10 +44,10 @@ def conflict_averse_weights(gram: FloatArray, c: float) -> FloatArray:
     """
     m = len(gram)
     result = np.zeros(m)
-    nonzero = np.flatnonzero(np.diag(gram) > 0.0)
+    nonzero, gram = without_zeros(gram)
     if nonzero.size == 0 or c == 0.0:
         return result
-    norms, cosines = cosine_matrix(gram[np.ix_(nonzero, nonzero)])
+    norms, cosines = cosine_matrix(gram)
     norms = norms / norms.max()
     inner = cosines @ norms / m  # u_i'g0
     squared = float(norms @ inner) / m
@@ -109,31 +110,9 @@ def _solve(
 def _guess(
     cosines: FloatArray, inner: FloatArray, shares: FloatArray, radius: float, inside: npt.NDArray[np.bool_], held: bool
 ) -> FloatArray | None:
-    """Look for the face by letting every index that violates its condition change sides; None if that leads nowhere.
-
-    On a face, y is linear in the rate, and the rate follows from the distance. What meets all conditions is optimal.
-    """
-    for _ in range(8):
-        face = np.flatnonzero(inside)
-        if face.size == 0:
-            return None
-        right = np.column_stack((shares[face], -inner[face]))
-        growth, start = solve(cosines[np.ix_(face, face)], right).T
-        bend, slope = float(shares[face] @ growth), float(shares[face] @ start)
-        squared = slope**2 + bend * (radius**2 + float(inner[face] @ start))
-        if bend <= 0.0:
-            return None
-        rate = (float(np.sqrt(max(squared, 0.0))) - slope) / bend  # or the one that comes next to the distance
-        y = np.zeros(len(inner))
-        y[face] = start + rate * growth
-        linear = inner - rate * shares
-        terms = np.abs(cosines) @ np.abs(y) + np.abs(linear)
-        bad = np.where(inside, y <= 0.0, cosines @ y + linear < -8.0 * (len(y) + 4) * EPS * terms)
-        if not bad.any():
-            safe = terms.max() < 1e3 * np.abs(linear).max() and not (held and rate > 0.0)
-            return y if safe and _optimal(cosines, linear, y, radius) else None
-        inside = inside ^ bad
-    return None
+    """Look for the face by letting every index that violates its condition change sides; None if that leads nowhere."""
+    y, found = _core.conflict_averse_guess(cosines, inner, shares, radius, inside.view(np.uint8), held)
+    return y if found else None
 
 
 def _length(cosines: FloatArray, y: FloatArray) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ._base import Balancer, scale_of
+from ._combination import combine, combine_pieces, cut
 from ._diagnostics import Diagnostics
 from ._distributed import mean_array
 from ._gram import gram_matrix
@@ -42,8 +45,6 @@ class GradientBalancer(Balancer):
     supports_features: ClassVar[bool] = True
     #: What ``head_weights`` is by default.
     default_head_weights: ClassVar[HeadWeights] = "one"
-    #: Whether the aggregate is linear in the gradients for given weights, so that their scale is of no concern to it.
-    _linear: ClassVar[bool] = False
 
     def __init__(self, n_tasks: int, *, head_weights: HeadWeights | None = None) -> None:
         super().__init__(n_tasks)
@@ -88,37 +89,65 @@ class GradientBalancer(Balancer):
             return
         matrix = gradients.compute(self._workspace)
         # fresh pages cost as much as a backward pass or two; PyTorch keeps them by itself on other devices
-        self._workspace = matrix if matrix.device.type == "cpu" else None
+        self.__dict__["_workspace"] = matrix if matrix.device.type == "cpu" else None  # nn.Module takes 20 us
         gram = gradients.gram(gram_matrix(matrix))
-        if not np.isfinite(gram).all():
-            if call.scaler is None:
-                task = int(np.flatnonzero(~np.isfinite(np.diag(gram)))[0])
-                raise ValueError(f"the gradients must be finite; that of task {task} is not.")
-            weights: FloatArray | None = np.ones(self.n_tasks)  # the scaler sees the overflow and skips the step
-            direction = combine(np.ones(self.n_tasks), matrix)
+        pieces: list[Tensor] | None = None
+        weights: FloatArray | None
+        finite = [math.isfinite(square) for square in gram.diagonal().tolist()]  # those of a row are all or none
+        if all(finite):
+            weights = self._combination(matrix, gram, values)
+            if weights is None:
+                pieces, weights = self._nonlinear(matrix, gram, values, scale, gradients.shapes)
+            self.__dict__["_diagnostics"] = Diagnostics(values, weights, gram)
+        elif call.scaler is None:
+            raise ValueError(f"the gradients must be finite; that of task {finite.index(False)} is not.")
         else:
-            if not self._linear and scale != 1.0:
-                matrix /= scale
-            direction, weights = self._aggregate(matrix, gram, values)
-            if not self._linear and scale != 1.0:
-                direction = direction * scale
-            self._diagnostics = Diagnostics(values, weights, gram)
+            weights = np.ones(self.n_tasks)  # the scaler sees the overflow and skips the step
+        own = weights if self.head_weights == "weighted" else None
+        if pieces is None and weights is not None:
+            pieces = combine_pieces(weights, matrix, gradients.shapes)
+        gradients.write(pieces or [], own)
+
+    def _combination(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> FloatArray | None:
+        """Return weights with which the rows of the matrix add up to the direction, whatever their scale, if any."""
+        return None
+
+    def _nonlinear(
+        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, scale: float, shapes: Sequence[torch.Size]
+    ) -> tuple[list[Tensor], FloatArray | None]:
+        """Return the direction in pieces, and the weights where there are such."""
+        if scale != 1.0:
+            matrix /= scale
+        preferred = self._preferred(matrix, gram, losses)
+        pieces, weights = self._pieces(*preferred, shapes)
+        if scale != 1.0:
+            pieces = [piece * scale for piece in pieces]
+        return pieces, weights if weights is None or self._preference is None else weights * self._preference
+
+    def _pieces(
+        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, shapes: Sequence[torch.Size]
+    ) -> tuple[list[Tensor], FloatArray | None]:
+        """Return what :meth:`aggregate` does, cut into pieces of these shapes, in memory of their own."""
+        direction, weights = self.aggregate(matrix, gram, losses)
         if direction.untyped_storage().data_ptr() == matrix.untyped_storage().data_ptr():
             direction = direction.clone()  # it becomes `.grad`, and the matrix is used again
-        own = np.ones(self.n_tasks) if self.head_weights == "one" or weights is None else weights
-        gradients.write(direction, own)
+        return cut(direction, shapes), weights
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_workspace": None}
 
     def _aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
-        """Aggregate with the preference, if any: by default the losses are multiplied by it beforehand."""
-        if self._preference is None:
-            return self.aggregate(matrix, gram, losses)
+        """Aggregate with the preference, if any."""
+        direction, weights = self.aggregate(*self._preferred(matrix, gram, losses))
+        return direction, weights if weights is None or self._preference is None else weights * self._preference
+
+    def _preferred(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray, FloatArray]:
+        """Return what the method sees: by default the losses are multiplied by the preference, if any, beforehand."""
         preference = self._preference
+        if preference is None:
+            return matrix, gram, losses
         matrix *= torch.as_tensor(preference).to(matrix)[:, None]
-        direction, weights = self.aggregate(matrix, gram * preference * preference[:, None], losses * preference)
-        return direction, None if weights is None else weights * preference
+        return matrix, gram * preference * preference[:, None], losses * preference
 
 
 class GramBalancer(GradientBalancer):
@@ -126,8 +155,6 @@ class GramBalancer(GradientBalancer):
 
     The weights are computed in float64 on the host, whatever the type of the gradients; O(m^2 d) for the matrix.
     """
-
-    _linear = True
 
     @abstractmethod
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
@@ -148,14 +175,9 @@ class GramBalancer(GradientBalancer):
             return self.weights_from_gram(gram, losses)
         return self.preferred_weights(gram, losses, self._preference)
 
+    def _combination(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> FloatArray:
+        return self._weigh(gram, losses)
+
     def _aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
-        weights = self._weigh(gram, losses)
+        weights = self._combination(matrix, gram, losses)
         return combine(weights, matrix), weights
-
-
-def combine(weights: FloatArray, matrix: Tensor) -> Tensor:
-    """Return ``weights @ matrix``; weights that leave the range of the matrix' type are brought in beforehand."""
-    largest = float(np.abs(weights).max())
-    if 1e-10 < largest < 1e10 or largest == 0.0:
-        return torch.as_tensor(weights).to(matrix) @ matrix
-    return (torch.as_tensor(weights / largest).to(matrix) @ matrix) * largest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,18 +24,40 @@ def gram_matrix(matrix: Tensor) -> FloatArray:
     Half precision counts as single. Exactly symmetric. By the core's kernel on the CPU, by PyTorch elsewhere.
     """
     m, d = matrix.shape
-    if matrix.dtype is torch.float64 or m * m * d <= EXACT_WORK:
-        return _products(matrix, in_double=True)
-    gram = _products(matrix, in_double=False)
-    diagonal = np.diag(gram)
-    if diagonal.max() > LARGEST or not np.isfinite(gram).all() or ((diagonal < SMALLEST) & (diagonal >= 0)).any():
-        return _products(matrix, in_double=True)
-    return gram
+    in_double = matrix.dtype is torch.float64 or m * m * d <= EXACT_WORK
+    if on_core(matrix):
+        return _core.row_products(host_array(matrix), in_double)  # which looks at the range by itself
+    gram = _products(matrix, in_double)
+    return gram if in_double or _is_safe(gram) else _products(matrix, in_double=True)
+
+
+def tracked_gram(tracked: Tensor, matrix: Tensor, rate: float) -> FloatArray:
+    """Let ``tracked`` move by ``rate`` of its way to ``matrix``, in place, and return its Gram matrix."""
+    if not on_core(tracked) or not tracked.is_contiguous():
+        return gram_matrix(tracked.lerp_(matrix, rate))
+    m, d = tracked.shape
+    in_double = tracked.dtype is torch.float64 or m * m * d <= EXACT_WORK
+    return _core.tracked_products(host_array(matrix), rate, tracked.numpy(), in_double)
+
+
+def _is_safe(gram: FloatArray) -> bool:
+    """Whether products in single precision have lost nothing that float64 would keep."""
+    in_range = all(SMALLEST <= square <= LARGEST for square in np.diag(gram).tolist())
+    return in_range and bool(np.isfinite(gram).all())
+
+
+def on_core(matrix: Tensor) -> bool:
+    """Whether the core's kernels serve this matrix."""
+    return matrix.device.type == "cpu" and matrix.dtype in (torch.float32, torch.float64)
+
+
+def host_array(matrix: Tensor) -> Any:
+    """Return a matrix on the host as an array, without a copy where it is contiguous."""
+    usual = matrix.is_contiguous() and not matrix.requires_grad
+    return matrix.numpy() if usual else matrix.detach().contiguous().numpy()
 
 
 def _products(matrix: Tensor, in_double: bool) -> FloatArray:
-    if matrix.device.type == "cpu" and matrix.dtype in (torch.float32, torch.float64):
-        return _core.row_products(matrix.detach().contiguous().numpy(), in_double)
     m, d = matrix.shape
     total = torch.zeros((m, m), dtype=torch.float64, device=matrix.device)
     for start in range(0, d, CHUNK):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -11,11 +12,26 @@ import torch
 from torch import Tensor
 
 from .._validate import describe
+from ._engine import accumulate, gradients
 from ._types import FloatArray, LossesLike
+
+_REQUIRES_GRAD = operator.attrgetter("requires_grad")
 
 
 class Losses:
     """The m losses of one step; without ``gradients``, their values are all that is asked for.
+
+    Parameters
+    ----------
+    losses : sequence of m scalar tensors, or a tensor of shape (m,)
+        What the user passed.
+    n_tasks : int
+        m.
+    gradients : bool
+        Whether each of them must have one.
+    joined : bool
+        Whether backward passes will be of weighted sums only: a list then becomes one tensor, which is read, and
+        started from, at once.
 
     Attributes
     ----------
@@ -23,12 +39,21 @@ class Losses:
         The values in float64, on the host.
     """
 
-    def __init__(self, losses: LossesLike, n_tasks: int, *, gradients: bool = True) -> None:
+    def __init__(self, losses: LossesLike, n_tasks: int, *, gradients: bool = True, joined: bool = False) -> None:
+        self._start: Tensor | None = None  # of the last task
+        if joined and type(losses) in (list, tuple) and (vector := _join(losses, n_tasks)) is not None:
+            values = vector.tolist()
+            if all(map(math.isfinite, values)) and all(map(_REQUIRES_GRAD, losses)):
+                self._vector: Tensor | None = vector
+                self._list: list[Tensor] = []
+                self.values: FloatArray = np.array(values)
+                return
+        # not the usual case, or an error to be named
         if isinstance(losses, Tensor):
             if losses.shape != (n_tasks,):
                 raise ValueError(f"`losses` must have shape (n_tasks,) = ({n_tasks},); got {tuple(losses.shape)}.")
-            self._vector: Tensor | None = losses
-            self._list: list[Tensor] = []
+            self._vector = losses
+            self._list = []
         else:
             self._vector = None
             self._list = _scalars(losses, n_tasks)
@@ -40,7 +65,7 @@ class Losses:
         if not all(map(math.isfinite, values)):
             task, value = next(pair for pair in enumerate(values) if not math.isfinite(pair[1]))
             raise ValueError(f"`losses` must be finite; task {task} has the loss {value}.")
-        self.values: FloatArray = np.array(values)
+        self.values = np.array(values)
         if gradients and not all(needed := [loss.requires_grad for loss in graph]):
             raise ValueError(
                 f"each of `losses` must require a gradient; the loss of task {needed.index(False)} does not."
@@ -60,22 +85,24 @@ class Losses:
         """Return the gradient of one loss times ``scale``; None where the loss does not depend on an input."""
         if self._vector is None:
             root = self._list[task]
-            start = _start(root, scale)
+            start = self._start
+            if start is None or (start.shape, start.dtype, start.device) != (root.shape, root.dtype, root.device):
+                start = self._start = _start(root, scale)
         else:
             root = self._vector
             start = torch.zeros_like(root, requires_grad=False)
             start[task] = scale
-        return torch.autograd.grad(root, inputs, start, retain_graph=retain_graph, allow_unused=True)
+        return gradients([root], [start], inputs, retain_graph)
 
     def backward(self, weights: FloatArray, inputs: list[Tensor] | None, retain_graph: bool) -> None:
         """Accumulate the gradient of the weighted sum of the losses into ``.grad``: one backward pass."""
         roots, starts = self._weighted(weights)
-        torch.autograd.backward(roots, starts, retain_graph=retain_graph, inputs=inputs)
+        accumulate(roots, starts, inputs, retain_graph)
 
     def grad(self, weights: FloatArray, inputs: list[Tensor], retain_graph: bool) -> tuple[Tensor | None, ...]:
         """Return the gradient of the weighted sum of the losses: one backward pass."""
         roots, starts = self._weighted(weights)
-        return torch.autograd.grad(roots, inputs, starts, retain_graph=retain_graph, allow_unused=True)
+        return gradients(roots, starts, inputs, retain_graph)
 
     def _weighted(self, weights: FloatArray) -> tuple[list[Tensor], list[Tensor]]:
         """Return what a backward pass of the weighted sum starts from: one root costs less than m."""
@@ -97,6 +124,15 @@ class Losses:
     @property
     def device(self) -> torch.device:
         return self.graph[0].device
+
+
+def _join(losses: Any, n_tasks: int) -> Tensor | None:
+    """Return scalars of floating-point numbers on one device as one tensor; None for anything else."""
+    try:
+        vector = torch.stack(losses)
+    except (TypeError, RuntimeError):
+        return None
+    return vector if vector.shape == (n_tasks,) and vector.dtype.is_floating_point else None
 
 
 def _scalars(losses: Sequence[Any], n_tasks: int) -> list[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import _core
 from ._types import FloatArray
@@ -12,10 +13,16 @@ EPS = float(np.finfo(np.float64).eps)
 
 def cosine_matrix(gram: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the norms of the gradients, and their cosines with a diagonal of ones; there must be no zero gradient."""
-    norms = np.sqrt(np.diag(gram))
-    cosines = np.clip(0.5 * (gram + gram.T) / norms / norms[:, None], -1.0, 1.0)
-    np.fill_diagonal(cosines, 1.0)
-    return norms, cosines
+    return _core.unit_gram(np.ascontiguousarray(gram))
+
+
+def without_zeros(gram: FloatArray) -> tuple[npt.NDArray[np.intp], FloatArray]:
+    """Return which gradients are not zero, and the Gram matrix of these."""
+    squares = gram.diagonal().tolist()
+    if min(squares) > 0.0:
+        return np.arange(len(squares)), gram
+    nonzero = np.flatnonzero(np.array(squares) > 0.0)
+    return nonzero, gram[np.ix_(nonzero, nonzero)]
 
 
 def nonnegative_qp(matrix: FloatArray, linear: FloatArray) -> FloatArray | None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import _core
 from .._validate import integer
 from ._types import FloatArray
 
@@ -82,10 +83,17 @@ class Adam:
         """Return the vector after one step along ``gradient``."""
         if self.n_steps == 0:
             self.first, self.second = np.zeros_like(vector), np.zeros_like(vector)
-        gradient = gradient + self.weight_decay * vector
         self.n_steps += 1
-        self.first = self.beta1 * self.first + (1.0 - self.beta1) * gradient
-        self.second = self.beta2 * self.second + (1.0 - self.beta2) * gradient**2
-        mean = self.first / (1.0 - self.beta1**self.n_steps)
-        square = self.second / (1.0 - self.beta2**self.n_steps)
-        return np.asarray(vector - self.learning_rate * mean / (np.sqrt(square) + self.eps))
+        return _core.adam_step(
+            vector,
+            gradient,
+            self.first,
+            self.second,
+            self.learning_rate,
+            self.beta1,
+            self.beta2,
+            self.eps,
+            self.weight_decay,
+            1.0 - self.beta1**self.n_steps,
+            1.0 - self.beta2**self.n_steps,
+        )

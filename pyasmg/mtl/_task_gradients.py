@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._distributed import mean, mean_array, mean_gradients, unflatten
+from . import _engine
+from ._distributed import mean, mean_array, mean_gradients
+from ._host_matrix import host_matrix
 from ._losses import Losses
 from ._parameters import accumulate, check_disjoint, feature_list, leaves, parameter_list
 from ._types import FloatArray, ParametersLike, TensorsLike
@@ -45,6 +47,7 @@ class TaskGradients:
         if not self._shared:
             raise ValueError("`shared` must hold at least one parameter that requires a gradient; got none.")
         check_disjoint(self._shared, heads)
+        self._disjoint = heads is not None
         if heads is None:
             known = {id(parameter) for parameter in self._shared}
             rest = [leaf for leaf in leaves(losses.graph, self._features or ()) if id(leaf) not in known]
@@ -60,6 +63,8 @@ class TaskGradients:
         shape, dtype, device = (self._n_tasks, sum(sizes)), _row_type(targets), targets[0].device
         if workspace is not None and (workspace.shape, workspace.dtype, workspace.device) == (shape, dtype, device):
             matrix = workspace
+        elif device.type == "cpu":
+            matrix = host_matrix(shape, dtype)
         else:
             matrix = torch.empty(shape, dtype=dtype, device=device)
         for task in range(self._n_tasks):
@@ -91,9 +96,13 @@ class TaskGradients:
             gram = mean_array(gram, self._group, self._targets[0].device) / size
         return gram if self._scale == 1.0 else gram / self._scale / self._scale
 
-    def write(self, direction: Tensor, head_weights: FloatArray) -> None:
-        """Accumulate the direction into the shared parameters, and the weighted gradients into the heads."""
-        pieces = unflatten(direction, self._targets)
+    @property
+    def shapes(self) -> list[torch.Size]:
+        """Of the pieces of a row."""
+        return [target.shape for target in self._targets]
+
+    def write(self, pieces: list[Tensor], head_weights: FloatArray | None) -> None:
+        """Accumulate the direction into the shared parameters, and the gradients of the heads, weighted or not."""
         if self._features is None:
             accumulate(self._shared, pieces)
         else:
@@ -117,22 +126,27 @@ class TaskGradients:
     def _through_trunk(self, starts: list[Tensor]) -> None:
         features = self._features or []
         if self._group is None:
-            torch.autograd.backward(features, starts, retain_graph=self._retain_graph, inputs=self._shared)
+            _engine.accumulate(features, starts, self._shared, self._retain_graph)
             return
-        found = torch.autograd.grad(features, self._shared, starts, retain_graph=self._retain_graph, allow_unused=True)
+        found = _engine.gradients(features, starts, self._shared, self._retain_graph)
         accumulate(self._shared, mean_gradients(self._shared, found, self._group))
 
-    def _write_heads(self, weights: FloatArray) -> None:
+    def _write_heads(self, head_weights: FloatArray | None) -> None:
+        weights = [1.0] * self._n_tasks if head_weights is None else head_weights.tolist()
+        if self._group is None and self._disjoint:
+            for head, found, weight in zip(self._heads, self._head_gradients, weights, strict=True):
+                accumulate(head, [_weighted(gradient, weight) for gradient in found])
+            return
         parameters = _unique(parameter for head in self._heads for parameter in head)
         total: dict[int, Tensor] = {}
-        for head, found, weight in zip(self._heads, self._head_gradients, weights.tolist(), strict=True):
+        for head, found, weight in zip(self._heads, self._head_gradients, weights, strict=True):
             for parameter, gradient in zip(head, found, strict=True):
                 if gradient is None:
                     continue
                 if id(parameter) in total:
                     total[id(parameter)].add_(gradient, alpha=weight)
                 else:
-                    total[id(parameter)] = _owned(gradient) if weight == 1.0 else gradient * weight
+                    total[id(parameter)] = _weighted(gradient, weight)
         sums = [total.get(id(parameter)) for parameter in parameters]
         accumulate(parameters, mean_gradients(parameters, sums, self._group))
 
@@ -147,16 +161,24 @@ def _row_type(tensors: Sequence[Tensor]) -> torch.dtype:
 
 def _fill(row: Tensor, gradients: Sequence[Tensor | None], sizes: Sequence[int]) -> None:
     """Write the gradients one after the other into a row; zeros where there is none."""
-    if all(gradient is not None and not gradient.is_sparse for gradient in gradients):
-        pieces = [gradient.reshape(-1) for gradient in gradients if gradient is not None]
-        if all(piece.dtype is row.dtype and piece.device == row.device for piece in pieces):
-            torch.cat(pieces, out=row)
-            return
+    dtype, device = row.dtype, row.device
+    for gradient in gradients:
+        if gradient is None or gradient.dtype is not dtype or gradient.device != device or gradient.is_sparse:
+            break
+    else:
+        torch.cat([gradient.reshape(-1) for gradient in gradients if gradient is not None], out=row)
+        return
     for part, gradient in zip(torch.split(row, list(sizes)), gradients, strict=True):
         if gradient is None:
             part.zero_()
         else:
             part.copy_((gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1))
+
+
+def _weighted(gradient: Tensor | None, weight: float) -> Any:
+    if gradient is None:
+        return None
+    return _owned(gradient) if weight == 1.0 else gradient * weight
 
 
 def _owned(gradient: Tensor) -> Tensor:

@@ -64,11 +64,14 @@ class AlignedMTL(GramBalancer):
 
     def preferred_weights(self, gram: FloatArray, losses: FloatArray, preference: FloatArray) -> FloatArray:
         weights = self._factor * preference
-        size = float(np.diag(gram).max())
+        size = max(gram.diagonal().tolist())
         if size == 0.0:
             return weights
         values, vectors = np.linalg.eigh(gram / size)
         inside = values > 64.0 * self.n_tasks * EPS * values[-1]
         values, vectors = values[inside], vectors[:, inside]
-        chosen = {"min": values[0], "median": np.median(values), "rmse": values.mean()}[self.scale]
+        if self.scale == "min":
+            chosen = float(values[0])
+        else:
+            chosen = float(np.median(values) if self.scale == "median" else values.mean())
         return np.asarray(vectors @ (np.sqrt(chosen / values) * (vectors.T @ weights)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from .._validate import describe, integer, number
 from ._base import LossBalancer
 from ._distributed import mean, mean_array, mean_gradients
-from ._learned import descend
+from ._learned import descend, read
 from ._losses import Losses
 from ._parameters import feature_list, head_lists, leaves, parameter_list
 from ._state import Adam
@@ -165,13 +167,14 @@ class BiLB4MTL(LossBalancer):
         if (closure is None) != (self.inner_steps == 0):
             need = "needs a `closure`" if closure is None else "takes no `closure`"
             raise ValueError(f"BiLB4MTL with inner_steps = {self.inner_steps} {need}.")
-        shared = None if shared is None else parameter_list("shared", shared)
-        own = None if heads is None else head_lists(heads, self.n_tasks)
         if closure is not None:
-            self._descend = self._double_loop(closure, Losses(losses, self.n_tasks), shared, own, group)
+            trunk = None if shared is None else parameter_list("shared", shared)
+            own = None if heads is None else head_lists(heads, self.n_tasks)
+            self._descend = self._double_loop(closure, Losses(losses, self.n_tasks), trunk, own, group)
+            shared, heads = trunk, own  # iterators can be read once
         self._scored = self._score(features, group)
         try:
-            self._backward(Call(losses, shared, own, features, retain_graph, scaler, group))
+            self._backward(Call(losses, shared, heads, features, retain_graph, scaler, group))
         finally:
             self._scored = self._descend = None
 
@@ -179,28 +182,31 @@ class BiLB4MTL(LossBalancer):
         reference = self._next_reference(losses)
         normalized, slopes = self._normalize(losses, reference)
         scores = self._score(None, None) if self._scored is None else self._scored
-        shares, pull_back = self._open(scores.detach().double().cpu().numpy())
+        values = read([scores])
+        shares, pull_back = self._open(values)
         sigma = self.tau == "sigma"
         signs = self._gap_signs(shares * normalized if sigma else normalized)
         upper, lower = (self.penalty, 1.0) if self.released else (1.0, self.penalty)
         total = float(shares.sum()) if self.released else 1.0
-        by_loss = upper * signs * (shares if sigma else 1.0) + lower * shares / total
+        by_loss = (upper * (signs * shares) if sigma else upper * signs) + lower / total * shares
         gain = normalized
         if self._descend is not None:
             gain = normalized - self._descend(shares / total, reference)
         if self.released:
             gain = gain - shares @ gain / total
-        by_share = lower * gain / total + (upper * signs * normalized if sigma else 0.0)
-        self._learn(scores, pull_back(by_share))
+        by_share = lower / total * gain
+        if sigma:
+            by_share += upper * signs * normalized
+        self._learn(scores, pull_back(by_share), values)
         self._reference = reference
         self._n_steps += 1
-        return np.asarray(by_loss * slopes)
+        return by_loss if self.normalization == "identical" else np.asarray(by_loss * slopes)
 
     # ---- the losses ----
 
     def _next_reference(self, losses: FloatArray) -> FloatArray:
         if self.normalization == "identical":
-            return np.ones(self.n_tasks)
+            return np.ones(self.n_tasks) if self._reference is None else self._reference
         if self.steps_per_epoch is not None and self._n_steps >= self.steps_per_epoch:
             self.end_epoch()
         if self._reference is not None:
@@ -211,6 +217,8 @@ class BiLB4MTL(LossBalancer):
 
     def _normalize(self, losses: FloatArray, reference: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the normalised losses, and the derivative of each with respect to its loss."""
+        if self.normalization == "identical":
+            return losses, reference
         if self.normalization != "logarithmic":
             return losses / reference, 1.0 / reference
         check_positive(losses, "BiLB4MTL with normalization='logarithmic'")
@@ -218,9 +226,12 @@ class BiLB4MTL(LossBalancer):
 
     def _gap_signs(self, values: FloatArray) -> FloatArray:
         """Return the gradient of the sum of the gaps between neighbours."""
-        gaps = values[:-1] - values[1:]
-        slopes = np.sign(gaps) if self.smoothing == 0.0 else gaps / np.sqrt(gaps**2 + self.smoothing)
-        return np.asarray(np.append(slopes, 0.0) - np.append(0.0, slopes))
+        gaps = [first - second for first, second in itertools.pairwise(values.tolist())]
+        if self.smoothing == 0.0:
+            slopes = [float((gap > 0.0) - (gap < 0.0)) for gap in gaps]
+        else:
+            slopes = [gap / math.sqrt(gap * gap + self.smoothing) for gap in gaps]
+        return np.array([after - before for before, after in itertools.pairwise((0.0, *slopes, 0.0))])
 
     # ---- the router ----
 
@@ -239,21 +250,21 @@ class BiLB4MTL(LossBalancer):
     def _open(self, scores: FloatArray) -> tuple[FloatArray, Callable[[FloatArray], FloatArray]]:
         """Return the weights, and the map from gradients on the weights to gradients on the scores."""
         shares = softmax(scores) if self.gate == "softmax" else 1.0 / (1.0 + np.exp(-scores))
-        low, high = (-np.inf, np.inf) if self.clip is None else self.clip
-        inside = (shares >= low) & (shares <= high)
+        clip = self.clip
 
         def pull_back(gradient: FloatArray) -> FloatArray:
-            gradient = np.where(inside, gradient, 0.0)
+            if clip is not None:
+                gradient = np.where((shares >= clip[0]) & (shares <= clip[1]), gradient, 0.0)
             if self.gate == "softmax":
                 return np.asarray(shares * (gradient - shares @ gradient))
             return np.asarray(gradient * shares * (1.0 - shares))
 
-        return np.clip(shares, low, high), pull_back
+        return shares if clip is None else np.clip(shares, *clip), pull_back
 
-    def _learn(self, scores: Tensor, gradient: FloatArray) -> None:
+    def _learn(self, scores: Tensor, gradient: FloatArray, values: FloatArray) -> None:
         adam = self._adam if self._by_itself else None
         if self.router is None:
-            descend([self.scores], gradient, adam)
+            descend([self.scores], gradient, adam, values)
             return
         parameters: list[Tensor] = [parameter for parameter in self.router.parameters() if parameter.requires_grad]
         found = torch.autograd.grad(scores, parameters, torch.from_numpy(gradient).to(scores))

@@ -38,10 +38,10 @@ class EW(LossBalancer):
 
     def __init__(self, n_tasks: int, *, reduction: Reduction = "mean") -> None:
         super().__init__(n_tasks)
-        self._factor = reduction_factor(reduction, n_tasks)
+        self._weights = np.full(n_tasks, reduction_factor(reduction, n_tasks))
 
     def weights(self, losses: FloatArray) -> FloatArray:
-        return np.full(self.n_tasks, self._factor)
+        return np.array(self._weights)
 
 
 LS = EW

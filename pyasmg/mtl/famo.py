@@ -98,24 +98,25 @@ class FAMO(LossBalancer):
     def weights(self, losses: FloatArray) -> FloatArray:
         raw = losses if self._preference is None else losses / self._preference
         above = self._above(raw)
+        logarithms = np.log(above)
         if self._before is not None:
-            self._follow(np.log(above))
-        self._before = np.log(above)
-        shares = softmax(self._logits) / above
+            self._follow(logarithms)
+        self._before = logarithms
+        shares: FloatArray = softmax(self._logits) / above
         if self._preference is not None:
             shares = shares / self._preference  # the base multiplies by it again
-        return np.asarray(shares / shares.sum())
+        return np.asarray(shares / sum(shares.tolist()))
 
     def _above(self, losses: FloatArray) -> FloatArray:
         """Return the losses above their bounds, positive."""
-        above = losses - self.lower_bounds + self.epsilon
-        if above.min() <= 0.0:
+        above: FloatArray = losses - self.lower_bounds + self.epsilon
+        if min(above.tolist()) <= 0.0:
             task = int(above.argmin())
             raise ValueError(
                 f"FAMO needs losses above `lower_bounds`; task {task} has the loss {losses[task]:g}, "
                 f"and the bound {self.lower_bounds[task]:g}."
             )
-        return np.asarray(above)
+        return above
 
     def _follow(self, after: FloatArray) -> None:
         """Move the logits along the relative decrease."""

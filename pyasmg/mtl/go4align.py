@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from .. import _core
 from .._validate import integer, number
 from ._base import LossBalancer
 from ._types import FloatArray
@@ -55,37 +56,14 @@ class GO4Align(LossBalancer):
     def weights(self, losses: FloatArray) -> FloatArray:
         check_positive(losses, "GO4Align")
         logits = self._logits - self.step_size * losses
-        self._logits = logits - logits.max()
-        indicators = softmax(self._logits) * (losses.sum() / losses)
+        self._logits = logits - max(logits.tolist())
+        indicators = softmax(self._logits) * (sum(losses.tolist()) / losses)
         return group_means(indicators, self.n_groups)
 
 
 def group_means(values: FloatArray, n_groups: int) -> FloatArray:
     """Return the mean of the group of each value, in the grouping that is best in the sense of k-means.
 
-    On a line, each group is an interval of the sorted values. ``spread[i, j]`` is the sum of squares around the mean of
-    the different values i to j - 1, and ``best[j]`` the least sum of squares of the first j in so many groups. Equal
-    values share a group.
+    On a line, each group is an interval of the sorted values. Equal values share a group.
     """
-    distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    n = distinct.size
-    if n_groups >= n:
-        return np.asarray(values)
-    centred = distinct - values.mean()  # no digits lost in the differences below
-    sums = [np.concatenate([[0.0], np.cumsum(counts * power)]) for power in (np.ones(n), centred, centred**2)]
-    size, total, squares = (later[None, :] - later[:, None] for later in sums)  # [start, stop]
-    filled = size > 0.0
-    spread = np.where(filled, squares - total**2 / np.where(filled, size, 1.0), np.inf)
-    best = spread[0]
-    cuts = np.zeros((n_groups, n + 1), dtype=np.int64)
-    for group in range(1, n_groups):
-        extended = best[:, None] + spread
-        cuts[group] = extended.argmin(axis=0)
-        best = extended.min(axis=0)
-    means, stop = np.empty(n), n
-    for group in reversed(range(n_groups)):
-        start = int(cuts[group, stop])
-        members = counts[start:stop]
-        means[start:stop] = distinct[start:stop] @ members / members.sum()
-        stop = start
-    return np.asarray(means[inverse])
+    return _core.group_means(values, n_groups)

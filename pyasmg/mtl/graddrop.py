@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from .. import _core
 from .._validate import describe, vector
 from ._distributed import mean
 from ._gradient import GradientBalancer, HeadWeights
+from ._gram import host_array, on_core
 from ._parameters import feature_list
 from ._state import generator
 from ._types import Call, FloatArray
@@ -82,6 +85,8 @@ class GradDrop(GradientBalancer):
             self._features = self._group = None
 
     def aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
+        if self._features is None and on_core(matrix):
+            return self._drop_on_core(matrix, [matrix.shape[1:]])[0], None
         leak = torch.from_numpy(self.leak).to(matrix)[:, None]
         if self._features is None:
             pieces = torch.split(matrix, CHUNK, dim=1)
@@ -92,6 +97,25 @@ class GradDrop(GradientBalancer):
             parts.append(self._drop_in_batch(part, feature.detach().sign().to(matrix), leak).reshape(-1))
             offset += feature.numel()
         return torch.cat(parts), None
+
+    def _pieces(
+        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, shapes: Sequence[torch.Size]
+    ) -> tuple[list[Tensor], FloatArray | None]:
+        if self._features is None and on_core(matrix):
+            return self._drop_on_core(matrix, shapes), None
+        return super()._pieces(matrix, gram, losses, shapes)
+
+    def _drop_on_core(self, matrix: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+        """Return d in pieces by the core's kernel, which draws the numbers that the generator would."""
+        pieces = [matrix.new_empty(shape) for shape in shapes]
+        bits = self._generator.bit_generator
+        state: Any = bits.state
+        pcg, leak = state["state"], self.leak if self.leak.any() else None
+        words = [*divmod(pcg["state"], 2**64), *divmod(pcg["inc"], 2**64), state["has_uint32"], state["uinteger"]]
+        words = _core.sign_dropout(host_array(matrix), leak, words, [piece.numpy() for piece in pieces])
+        pcg["state"] = (words[0] << 64) | words[1]
+        bits.state = {**state, "has_uint32": words[4], "uinteger": words[5]}
+        return pieces
 
     def _drop_entries(self, rows: Tensor, leak: Tensor) -> Tensor:
         """Return d for columns of the matrix; P is the share of the positive entries in the sum of all sizes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._gradient import GramBalancer
-from ._nonnegative_qp import EPS, cosine_matrix
+from ._nonnegative_qp import EPS, cosine_matrix, without_zeros
 from ._types import FloatArray
 
 
@@ -38,10 +38,10 @@ class IMTLG(GramBalancer):
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
         result = np.zeros(self.n_tasks)
-        nonzero = np.flatnonzero(np.diag(gram) > 0.0)
+        nonzero, gram = without_zeros(gram)
         if nonzero.size == 0:
             return result
-        norms, cosines = cosine_matrix(gram[np.ix_(nonzero, nonzero)])
+        norms, cosines = cosine_matrix(gram)
         y = equal_projections(cosines)
         if y is None:
             return result

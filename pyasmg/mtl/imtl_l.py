@@ -52,6 +52,7 @@ class IMTLL(LossBalancer):
         self._adam = Adam(0.0 if learning_rate is None else number("learning_rate", learning_rate, low=0.0))
 
     def weights(self, losses: FloatArray) -> FloatArray:
-        weights = np.exp(read([self.log_scales]))
-        descend([self.log_scales], weights * losses - 1.0, self._adam if self._by_itself else None)
+        variables = read([self.log_scales])
+        weights = np.exp(variables)
+        descend([self.log_scales], weights * losses - 1.0, self._adam if self._by_itself else None, variables)
         return np.asarray(weights)

@@ -61,6 +61,8 @@ class MGDA(GramBalancer):
         self.looks_at_losses = normalization in ("loss", "loss+")
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
+        if self.normalization == "none":
+            return min_norm_weights(gram)
         return self._balanced(gram, losses, np.ones(self.n_tasks))
 
     def preferred_weights(self, gram: FloatArray, losses: FloatArray, preference: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor
 
 from .._validate import number
+from ._combination import combine, combine_pieces
 from ._gradient import GradientBalancer, HeadWeights
-from ._gram import gram_matrix
+from ._gram import tracked_gram
+from ._host_matrix import host_matrix
 from ._types import FloatArray
 from .rlw import softmax
 
@@ -98,9 +101,22 @@ class MoCo(GradientBalancer):
         return np.array(self._lambda)
 
     def aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
+        tracked = self._track(matrix, gram, losses)
+        return combine(self._lambda, tracked), None
+
+    def _pieces(
+        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, shapes: Sequence[torch.Size]
+    ) -> tuple[list[Tensor], FloatArray | None]:
+        tracked = self._track(matrix, gram, losses)
+        return combine_pieces(self._lambda, tracked, shapes), None
+
+    def _track(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> Tensor:
+        """Return the new Y, and update the weights."""
+        m, d = matrix.shape
         tracked = self._tracked
         if tracked is None:
-            tracked = torch.zeros_like(matrix)
+            on_host = matrix.device.type == "cpu"
+            tracked = host_matrix((m, d), matrix.dtype) if on_host else torch.zeros_like(matrix)
         elif isinstance(tracked, np.ndarray) or tracked.device != matrix.device or tracked.dtype != matrix.dtype:
             tracked = torch.as_tensor(tracked).to(matrix)
         if tracked.shape != matrix.shape:
@@ -113,18 +129,22 @@ class MoCo(GradientBalancer):
             factors = np.where(norms > 0.0, losses / np.where(norms > 0.0, norms, 1.0), 0.0)
             matrix *= torch.from_numpy(factors).to(matrix)[:, None]
         self._n_steps += 1
-        self._tracked = tracked.lerp_(matrix, self.beta / self._n_steps**self.beta_decay)
+        own = tracked_gram(tracked, matrix, self.beta / self._n_steps**self.beta_decay)
+        self._tracked = tracked
         rate = self.gamma / self._n_steps**self.gamma_decay
-        slopes = gram_matrix(self._tracked) @ self._lambda + self.rho * self._lambda
+        slopes = own @ self._lambda + self.rho * self._lambda
         moved = self._lambda - rate * slopes
         self._lambda = softmax(moved) if self.projection == "softmax" else simplex_projection(moved)
-        return torch.from_numpy(self._lambda).to(matrix) @ self._tracked, None
+        return tracked
 
 
 def simplex_projection(point: FloatArray) -> FloatArray:
     """Return the point of the simplex next to ``point``, by sorting."""
-    point = point - point.max()  # changes nothing, and keeps digits
-    ordered = np.sort(point)[::-1]
-    excess = (np.cumsum(ordered) - 1.0) / np.arange(1, len(point) + 1)
-    level = excess[np.flatnonzero(ordered > excess)[-1]]
-    return np.asarray(np.maximum(point - level, 0.0))
+    ordered = sorted(point.tolist(), reverse=True)
+    largest, total, level = ordered[0], 0.0, 0.0
+    for k, value in enumerate(ordered, start=1):
+        total += value - largest  # changes nothing, and keeps digits
+        excess = (total - 1.0) / k
+        if value - largest > excess:
+            level = excess
+    return np.array([max(value - largest - level, 0.0) for value in point.tolist()])

@@ -57,11 +57,7 @@ class PCGrad(GramBalancer):
 
 def unit_gram(gram: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the norms and the cosines; those of a zero gradient are 0."""
-    norms = np.sqrt(np.diag(gram))
-    scale = np.where(norms > 0.0, norms, 1.0)
-    cosines = np.clip(gram / scale / scale[:, None], -1.0, 1.0)
-    np.fill_diagonal(cosines, np.where(norms > 0.0, 1.0, 0.0))
-    return norms, cosines
+    return _core.unit_gram(np.ascontiguousarray(gram))
 
 
 def from_units(coefficients: FloatArray, norms: FloatArray) -> FloatArray:

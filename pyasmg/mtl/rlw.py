@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
+from .. import _core
 from ._base import LossBalancer
 from ._state import generator
 from ._types import FloatArray
@@ -41,5 +40,4 @@ class RLW(LossBalancer):
 
 def softmax(values: FloatArray) -> FloatArray:
     """Return exponentials that sum to 1; large values do not overflow."""
-    powers = np.exp(values - values.max())
-    return np.asarray(powers / powers.sum())
+    return _core.softmax(values)

@@ -155,9 +155,9 @@ class RotoGrad(GramBalancer):
         finally:
             self._turn = self._gradient = None
 
-    def _aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
+    def _combination(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> FloatArray:
         self._turn_towards_mean(matrix, gram)
-        return super()._aggregate(matrix, gram, losses)
+        return super()._combination(matrix, gram, losses)
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
         norms = np.sqrt(np.diag(gram))

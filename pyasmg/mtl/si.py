@@ -41,6 +41,6 @@ class SI(LossBalancer):
 
 def check_positive(losses: FloatArray, method: str) -> None:
     """Refuse losses that have no logarithm."""
-    if losses.min() <= 0.0:
+    if min(losses.tolist()) <= 0.0:
         task = int(losses.argmin())
         raise ValueError(f"{method} needs positive losses; task {task} has the loss {losses[task]:g}.")

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from .._validate import describe, vector
 from ._base import Balancer, LossBalancer
-from ._gradient import GradientBalancer, GramBalancer, HeadWeights, combine
+from ._combination import combine
+from ._gradient import GradientBalancer, GramBalancer, HeadWeights
 from ._gram import gram_matrix
 from ._types import FloatArray
 from .performance_informed import PerformanceInformed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._gradient import GramBalancer
-from ._nonnegative_qp import bounded_qps, cosine_matrix
+from ._nonnegative_qp import bounded_qps, cosine_matrix, without_zeros
 from ._types import FloatArray
 
 
@@ -39,9 +39,9 @@ class UPGrad(GramBalancer):
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
         weights = np.ones(self.n_tasks)
-        nonzero = np.flatnonzero(np.diag(gram) > 0.0)
+        nonzero, gram = without_zeros(gram)
         if nonzero.size:
-            norms, cosines = cosine_matrix(gram[np.ix_(nonzero, nonzero)])
+            norms, cosines = cosine_matrix(gram)
             norms = norms / norms.max()
             weights[nonzero] += norms @ bounded_qps(cosines, cosines) / norms
         return weights / self.n_tasks

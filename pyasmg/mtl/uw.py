@@ -50,6 +50,7 @@ class UW(LossBalancer):
         self._by_itself = learning_rate is not None
 
     def weights(self, losses: FloatArray) -> FloatArray:
-        weights = 0.5 * np.exp(-read([self.log_variances]))
-        descend([self.log_variances], 0.5 - weights * losses, self._adam if self._by_itself else None)
+        variables = read([self.log_variances])
+        weights = 0.5 * np.exp(-variables)
+        descend([self.log_variances], 0.5 - weights * losses, self._adam if self._by_itself else None, variables)
         return np.asarray(weights)

@@ -1,9 +1,11 @@
-// Tests of simplex_qp.hpp, fair_weights.hpp, nonnegative_qp.hpp and gradient_surgery.hpp.
+// Tests of simplex_qp.hpp, fair_weights.hpp, nonnegative_qp.hpp, conflict_averse.hpp and gradient_surgery.hpp.
 #pragma once
 
 #include "common.hpp"
+#include "conflict_averse.hpp"
 #include "fair_weights.hpp"
 #include "gradient_surgery.hpp"
+#include "gram.hpp"
 #include "nonnegative_qp.hpp"
 #include "simplex_qp.hpp"
 
@@ -217,6 +219,65 @@ void test_nonnegative_qp() {
 }
 
 // Two opposed vectors and a zero one; and that GradVac with usual cosines of 0 is PCGrad.
+void test_unit_gram() {
+    const std::vector<double> gram = {4.0, 8.0, 0.0, 8.0, 9.0, 0.0, 0.0, 0.0, 0.0};
+    std::vector<double> norm(3, kNan), cosines(9, kNan);
+    pyasmg::unit_gram(3, gram.data(), norm.data(), cosines.data());
+    CHECK(same_bits(norm, {2.0, 3.0, 0.0}), "norms");
+    CHECK(same_bits(cosines, {1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0}), "cosines");
+}
+
+// Equality on the face and no violation off it, at the radius; or no answer.
+void test_conflict_averse_guess() {
+    std::mt19937_64 random(11);
+    int n_found = 0;
+    for (std::size_t m = 1; m <= 12; ++m) {
+        for (int trial = 0; trial < 20; ++trial) {
+            const std::size_t r = trial % 5 == 4 ? 1 : 2 * m;  // every fifth is singular
+            std::vector<double> u = normal_vector<double>(m * r, random);
+            for (std::size_t i = 0; i < m; ++i) {
+                double square = 0.0;
+                for (std::size_t k = 0; k < r; ++k) square += u[i * r + k] * u[i * r + k];
+                for (std::size_t k = 0; k < r; ++k) u[i * r + k] /= std::sqrt(square);
+            }
+            const std::vector<double> c = gram_of(u, m, r);
+            std::vector<double> inner(m, 0.0), shares(m), y(m, kNan);
+            for (std::size_t i = 0; i < m; ++i) {
+                shares[i] = 1.0 / static_cast<double>(1 + i);
+                for (std::size_t j = 0; j < m; ++j) inner[i] += c[i * m + j] / static_cast<double>(m);
+            }
+            const double radius = 0.3;
+            const std::vector<unsigned char> inside(m, 1);
+            if (!pyasmg::conflict_averse_guess({m, c.data(), inner.data(), shares.data(), radius, false}, inside.data(),
+                                               y.data())) {
+                continue;
+            }
+            ++n_found;
+            double square = 0.0, rate = kInf;
+            std::vector<double> slope(m);
+            for (std::size_t i = 0; i < m; ++i) {
+                double sum = 0.0;
+                for (std::size_t j = 0; j < m; ++j) sum += c[i * m + j] * y[j];
+                square += y[i] * sum;
+                slope[i] = inner[i] + sum;
+                rate = std::min(rate, slope[i] / shares[i]);
+            }
+            CHECK(std::abs(square - radius * radius) < 1e-10, std::to_string(m));
+            for (std::size_t i = 0; i < m; ++i) {
+                CHECK(y[i] >= -1e-12, std::to_string(m));
+                CHECK(y[i] < 1e-12 || std::abs(slope[i] - rate * shares[i]) < 1e-9, std::to_string(m));
+            }
+        }
+    }
+    CHECK(n_found > 100, std::to_string(n_found));
+    std::vector<double> y(2, kNan);
+    const std::vector<double> bad = {1.0, kNan, kNan, 1.0}, ones = {1.0, 1.0};
+    const unsigned char none[] = {0, 0}, all[] = {1, 1};
+    CHECK(!pyasmg::conflict_averse_guess({2, bad.data(), ones.data(), ones.data(), 0.5, false}, all, y.data()), "NaN");
+    CHECK(!pyasmg::conflict_averse_guess({2, bad.data(), ones.data(), ones.data(), 0.5, false}, none, y.data()),
+          "none");
+}
+
 void test_gradient_surgery() {
     const double r = std::sqrt(0.5);
     const std::vector<double> cosines = {1, -r, 0, -r, 1, 0, 0, 0, 0};

@@ -96,6 +96,21 @@ def test_a_tensor_of_losses(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_losses_of_other_shapes_and_types(name: str) -> None:
+    network = Network(M)
+    _, losses = network(batches(1)[0])
+    losses = [losses[0].reshape(1, 1), losses[1], losses[2].reshape(1)]
+    CASES[name].make(M).backward(losses, shared=network.trunk.parameters(), heads=network.head_lists())
+    assert_same(gradients(network), network_step(name))
+    rows, values = instance(M, 6, 2)
+    problem, other = Linear(rows, values), Linear(rows, values)
+    CASES[name].make(M).backward(problem.losses(), shared=problem.shared, heads=problem.heads)
+    mixed = [loss.float() if task == 1 else loss for task, loss in enumerate(other.losses())]
+    CASES[name].make(M).backward(tuple(mixed), shared=other.shared, heads=other.heads)
+    np.testing.assert_allclose(other.gradient(), problem.gradient(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_gradients_accumulate(name: str) -> None:
     """Over two micro-batches: the sum of what each of them gives."""
     data, network, balancer = batches(2), Network(M), CASES[name].make(M)

@@ -8,7 +8,7 @@ import pytest
 from pyasmg import min_norm_weights
 from pyasmg.mtl import _conflict_averse
 from pyasmg.mtl._conflict_averse import conflict_averse_weights
-from tests.twins.conflict_averse import enumerate_faces, violation
+from tests.twins.conflict_averse import enumerate_faces, guess, violation
 from tests.twins.simplex_qp import FAMILIES
 
 CS = (0.1, 0.4, 0.9, 1.0, 2.0)
@@ -137,3 +137,25 @@ def test_the_matrix_is_left_alone() -> None:
     before = G.copy()
     conflict_averse_weights(G, 0.4)
     np.testing.assert_array_equal(G, before)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 10, 40])
+def test_twin_of_the_guess(m: int) -> None:
+    """On regular matrices, with tolerances that are wider than those of the core."""
+    n_found = 0
+    for seed in range(20):
+        rng = np.random.default_rng([m, seed])
+        rows = rng.standard_normal((m, 2 * m)) + rng.choice([0.0, 0.5]) * rng.standard_normal(2 * m)
+        rows /= np.linalg.norm(rows, axis=1)[:, None]
+        cosines = rows @ rows.T
+        norms = np.exp(rng.standard_normal(m))
+        inner, shares = cosines @ norms / m, norms.min() / norms
+        radius = rng.choice(CS) * float(np.sqrt(norms @ inner / m))
+        inside, held = rng.random(m) < 0.7, bool(seed % 2)
+        found = _conflict_averse._guess(cosines, inner, shares, radius, inside.copy(), held)
+        expected = guess(cosines, inner, shares, radius, inside.copy(), held)
+        assert (found is None) == (expected is None), f"{seed=}"
+        if found is not None:
+            n_found += 1
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12, err_msg=f"{seed=}")
+    assert n_found >= 2

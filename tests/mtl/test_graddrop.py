@@ -37,11 +37,19 @@ def test_on_parameters(leak: object) -> None:
         np.testing.assert_allclose(direction(balancer, rows, values), expected, rtol=1e-12)
 
 
-def test_chunks_of_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, values = instance(3, 50, 0)
-    expected = direction(mtl.GradDrop(3, leak=0.3), rows, values)
-    monkeypatch.setattr("pyasmg.mtl.graddrop.CHUNK", 8)
-    np.testing.assert_allclose(direction(mtl.GradDrop(3, leak=0.3), rows, values), expected, rtol=1e-12)
+@pytest.mark.parametrize("leak", [0.0, 0.3])
+def test_chunks_of_columns_where_the_core_does_not_serve(leak: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By PyTorch in pieces, as on a device: the same numbers, and the same state afterwards."""
+    balancers, found = [mtl.GradDrop(3, leak=leak) for _ in range(2)], []
+    for balancer in balancers:
+        found.append([direction(balancer, *instance(3, n, n)) for n in (51, 50)])
+        monkeypatch.setattr("pyasmg.mtl.graddrop.CHUNK", 8)
+        monkeypatch.setattr("pyasmg.mtl.graddrop.on_core", lambda matrix: False)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    states = [balancer.state_dict()["_extra_state"]["_generator"] for balancer in balancers]
+    assert states[0]["state"] == states[1]["state"]
+    assert states[0]["has_uint32"] == states[1]["has_uint32"]
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (6, 2, 3), (6,)])

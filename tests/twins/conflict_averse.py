@@ -87,3 +87,33 @@ def violation(G: np.ndarray, c: float, v: np.ndarray, rate: float | None = None)
         size += mpmath.mpf(c) ** 2 * sum(abs(x) for row in g for x in row) / m**2
         gap = float((squared - r2) / size) if size else 0.0
         return Violation(float(worst), max(gap, 0.0), max(-gap, 0.0))
+
+
+def guess(
+    cosines: np.ndarray, inner: np.ndarray, shares: np.ndarray, radius: float, inside: np.ndarray, held: bool
+) -> np.ndarray | None:
+    """Let every index that violates its condition change sides; None if that leads nowhere.
+
+    On a face, y is linear in the rate, and the rate follows from the distance.
+    """
+    for _ in range(8):
+        face = np.flatnonzero(inside)
+        if face.size == 0:
+            return None
+        right = np.column_stack((shares[face], -inner[face]))
+        growth, start = np.linalg.solve(cosines[np.ix_(face, face)], right).T
+        bend, slope = float(shares[face] @ growth), float(shares[face] @ start)
+        squared = slope**2 + bend * (radius**2 + float(inner[face] @ start))
+        if bend <= 0.0:
+            return None
+        rate = (float(np.sqrt(max(squared, 0.0))) - slope) / bend  # or the one that comes next to the distance
+        y = np.zeros(len(inner))
+        y[face] = start + rate * growth
+        linear = inner - rate * shares
+        terms = np.abs(cosines) @ np.abs(y) + np.abs(linear)
+        bad = np.where(inside, y <= 0.0, cosines @ y + linear < -8.0 * (len(y) + 4) * np.finfo(float).eps * terms)
+        if not bad.any():
+            safe = terms.max() < 1e3 * np.abs(linear).max() and not (held and rate > 0.0)
+            return y if safe and np.isclose(y @ cosines @ y, radius**2, rtol=1e-9) else None
+        inside = inside ^ bad
+    return None

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..._validate import describe
 from .._base import Balancer, LossBalancer
-from .._gradient import GradientBalancer, combine
+from .._combination import combine
+from .._gradient import GradientBalancer
 from .._types import FloatArray
 
 #: These look at more than losses and gradients on given parameters.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..._validate import number
-from .._gradient import combine
+from .._combination import combine
 from ._diagnostics import BilevelDiagnostics
 from ._method import Update
 from ._sum import WeightedSum

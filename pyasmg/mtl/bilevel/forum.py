@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..._validate import number
-from .._gradient import combine
+from .._combination import combine
 from .._types import FloatArray
 from ._diagnostics import BilevelDiagnostics
 from ._forum_problem import Multiplier, forum_multiplier, forum_weights

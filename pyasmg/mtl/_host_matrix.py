@@ -1,0 +1,31 @@
+"""Memory for large matrices that are kept from one step to the next."""
+
+from __future__ import annotations
+
+import math
+import mmap
+
+import torch
+from torch import Tensor
+
+HUGE = 2**21  # bytes of a huge page on x86-64, and on most other machines
+
+
+def host_matrix(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Return a matrix of zeros on the host, in huge pages where Linux has them for those who ask.
+
+    Its rows are read in parallel, each of them in other pages: with pages of 4 KiB, looking these up takes as long as
+    the inner products of the rows. The last page is a huge one where more than half of it is used.
+    """
+    n_bytes = math.prod(shape) * dtype.itemsize
+    n_pages = (n_bytes + HUGE // 2) // HUGE
+    advice = getattr(mmap, "MADV_HUGEPAGE", None)
+    if advice is None or n_pages == 0:
+        return torch.zeros(shape, dtype=dtype)
+    try:
+        memory = mmap.mmap(-1, n_bytes + 2 * HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        start = -torch.frombuffer(memory, dtype=torch.uint8, count=1).data_ptr() % HUGE
+        memory.madvise(advice, start, n_pages * HUGE)
+    except OSError:  # a kernel without them
+        return torch.zeros(shape, dtype=dtype)
+    return torch.frombuffer(memory, dtype=dtype, count=math.prod(shape), offset=start).view(shape)

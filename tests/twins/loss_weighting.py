@@ -1,0 +1,41 @@
+"""What loss weighting computes in the core, in numpy."""
+
+import numpy as np
+
+
+def adam_step(vector, gradient, first, second, learning_rate, beta1, beta2, eps, weight_decay, t):
+    """The vector after step t, and the running means."""
+    gradient = gradient + weight_decay * vector
+    first = beta1 * first + (1.0 - beta1) * gradient
+    second = beta2 * second + (1.0 - beta2) * gradient**2
+    mean, square = first / (1.0 - beta1**t), second / (1.0 - beta2**t)
+    return vector - learning_rate * mean / (np.sqrt(square) + eps), first, second
+
+
+def softmax(values):
+    powers = np.exp(values - values.max())
+    return powers / powers.sum()
+
+
+def group_means(values, n_groups):
+    """By a table: ``spread[i, j]`` is the sum of squares around the mean of the different values i to j - 1."""
+    distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    n = distinct.size
+    if n_groups >= n:
+        return values
+    centred = distinct - values.mean()
+    sums = [np.concatenate([[0.0], np.cumsum(counts * power)]) for power in (np.ones(n), centred, centred**2)]
+    size, total, squares = (later[None, :] - later[:, None] for later in sums)  # [start, stop]
+    filled = size > 0.0
+    spread = np.where(filled, squares - total**2 / np.where(filled, size, 1.0), np.inf)
+    best, cuts = spread[0], np.zeros((n_groups, n + 1), dtype=np.int64)
+    for group in range(1, n_groups):
+        extended = best[:, None] + spread
+        cuts[group], best = extended.argmin(axis=0), extended.min(axis=0)
+    means, stop = np.empty(n), n
+    for group in reversed(range(n_groups)):
+        start = int(cuts[group, stop])
+        members = counts[start:stop]
+        means[start:stop] = distinct[start:stop] @ members / members.sum()
+        stop = start
+    return means[inverse]
