@@ -361,7 +361,6 @@ PYBIND11_MODULE(_core, m) {
         },
         py::arg("gram").noconvert());
 
-    // Returns (weights, number of Newton steps).
     // first and second are updated.
     m.def(
         "adam_step",
@@ -401,6 +400,7 @@ PYBIND11_MODULE(_core, m) {
         },
         py::arg("values").noconvert(), py::arg("n_groups"));
 
+    // Returns (weights, number of Newton steps).
     m.def(
         "fair_weights",
         [](const Array<double>& gram, double alpha, const Array<double>& preference) {
