@@ -9,8 +9,10 @@ repetition; a ratio is the median over the repetitions of the variant's time ove
 Baselines: ``torch.stack(losses).sum().backward()`` for loss weighting and for ``features=``; for gradient methods
 ``loss.backward()`` for each of the m losses, which accumulate into one ``.grad``: no gradient per task is kept. They
 check nothing; ours check losses and parameters, and that is part of the time.
-"x TorchJD" and "x LibMTL" are our time over theirs for the same method. Peak memory (``--peak``) is what a new process
-gains in its first call, in units of one matrix of m x d numbers; the gradient itself is 1 / m of these.
+"x TorchJD" and "x LibMTL" are our time over theirs for the same method. Their loss weighting gets the losses and
+nothing else, and so do our rows "losses alone"; our other rows are told the parameters too, check them, and touch no
+others. Peak memory (``--peak``) is what a new process gains in its first call, in units of one matrix of m x d numbers;
+the gradient itself is 1 / m of these.
 """
 
 # ruff: noqa: E402  (threads are set before numpy is imported)
@@ -83,6 +85,11 @@ def separate(problem: Problem) -> None:
     """Make a plain backward pass per task."""
     for i, loss in enumerate(problem.losses):
         loss.backward(retain_graph=i < problem.m - 1)
+
+
+def ours_alone(balancer: mtl.LossBalancer) -> Step:
+    """Return a call of ``backward`` with the losses and nothing else."""
+    return lambda problem: balancer.backward(problem.losses)
 
 
 def ours(balancer: mtl.Balancer, features: bool = False) -> Step:
@@ -165,6 +172,8 @@ def all_steps(m: int, methods: list[str], peers: bool) -> dict[str, Step]:
         steps[name] = ours(method(m))
         if issubclass(method, mtl.GradientBalancer) and method.supports_features:
             steps[f"{name}, features"] = ours(method(m), features=True)
+        if issubclass(method, mtl.LossBalancer):
+            steps[f"{name}, losses alone"] = ours_alone(method(m))
     for peer, make in PEERS.items() if peers else ():
         steps |= {f"{peer} {name}": step for name, step in make(m).items() if name in methods}
     return steps
@@ -203,9 +212,10 @@ def main() -> None:
                 return
             times = measure(problem, steps, options.repeats)
             for name in steps:
+                method = name.removesuffix(", losses alone")
                 ratios = [float(np.median(times[name] / times[base])) for base in ("sum", "m passes")]
                 against = [
-                    float(np.median(times[name] / times[f"{peer} {name}"])) if f"{peer} {name}" in times else np.nan
+                    float(np.median(times[name] / times[f"{peer} {method}"])) if f"{peer} {method}" in times else np.nan
                     for peer in PEERS
                 ]
                 usable = np.isfinite(times[name]).all()
