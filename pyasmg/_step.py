@@ -102,5 +102,5 @@ def take_step(
     if summary.finite:
         shrinkage = steps.std * (1.0 - steps.held_back) * mean_std_gradient - growth
         norms_of = summary.path_norm, summary.step_norm
-        step_state = step_state.advance(path, *norms_of, shrinkage, n_valid, search.dimension)
+        step_state = step_state.advance(path, *norms_of, shrinkage, n_valid, len(w) - n_valid, search.dimension)
     return Outcome(weights, gram, scaling, step_state, summary)

@@ -18,14 +18,14 @@ def test_steps_are_bounded(dimension, n_valid):
         assert 0 < steps.mean <= 1.5 * (1 + 1e-12)
         assert 0 < steps.std <= 1.2
         assert 0 <= steps.held_back <= 0.6
-        state = state.advance(state.path, 1.0, 1e-3, 0.1, n_valid, dimension)
+        state = state.advance(state.path, 1.0, 1e-3, 0.1, n_valid, 0, dimension)
     assert steps.mean == pytest.approx(1.5, rel=1e-9)
     assert steps.held_back == 0
     for _ in range(400):  # gradients that cancel
-        state = state.advance(state.path, 1e-6, 1.0, 0.1, n_valid, dimension)
+        state = state.advance(state.path, 1e-6, 1.0, 0.1, n_valid, 0, dimension)
     assert state.log_gain == 0
     assert state.choose(0.3, 0.2, n_valid, dimension) == (0.3, 0.2, 0.0)
-    assert state.advance(state.path, 0.0, 0.0, 0.0, n_valid, dimension).log_gain == 0
+    assert state.advance(state.path, 0.0, 0.0, 0.0, n_valid, 0, dimension).log_gain == 0
 
 
 @pytest.mark.parametrize("dimension", [1, 10, 100, 10_000])
@@ -34,12 +34,12 @@ def test_the_first_steps_are_lifted_until_the_path_speaks_against_it(dimension, 
     plain = 0.7 * min(1.2, 0.12 * n_valid / np.sqrt(dimension))
     lifted = min(1.0, 10 * plain)
 
-    def after(generations, ratio):
+    def after(generations, ratio, n_failed=0):
         """Return the mean step after generations whose path is ``ratio`` times that of uncorrelated gradients."""
         state = StepState.start(dimension)
         for _ in range(generations):
             energy = 0.95**2 * state.energy + 0.05**2
-            state = state.advance(state.path, ratio * energy, 1.0, 0.0, n_valid, dimension)
+            state = state.advance(state.path, ratio * energy, 1.0, 0.0, n_valid, n_failed, dimension)
         return state.choose(None, None, n_valid, dimension).mean
 
     assert after(0, 1.0) == pytest.approx(max(lifted, plain), rel=1e-12)
@@ -47,6 +47,19 @@ def test_the_first_steps_are_lifted_until_the_path_speaks_against_it(dimension, 
     assert after(50, 1.0) == pytest.approx(max(lifted * np.exp(-0.05 * 0.2 * 50), plain), rel=1e-9), "noise"
     assert after(20, np.exp(-0.5)) == pytest.approx(max(lifted * np.exp(-0.05 * 0.7 * 20), plain), rel=1e-9)
     assert after(300, 1e-6) == pytest.approx(plain, rel=1e-9), "what is left is the rule for a long run"
+    half_failed = after(4, np.exp(0.2), n_valid)
+    assert half_failed == pytest.approx(plain * np.exp(0.05 * 0.2 * 4), rel=1e-9)
+
+
+def test_a_region_that_cannot_be_evaluated_stops_no_search():
+    def crashes_sometimes(x):
+        if x[0] > 0.8:
+            raise RuntimeError("no convergence")
+        return [np.sum((x - 1) ** 2), np.sum((x + 1) ** 2)]
+
+    for seed in range(30):
+        result = pyasmg.minimize(crashes_sometimes, np.zeros(10), 0.5, max_evaluations=1000, seed=seed)
+        assert result.x[0] < 0.8
 
 
 def test_a_short_search_gets_away_from_its_start():
