@@ -29,8 +29,8 @@ large steps, L = min(1, 7 b), and goes on with them as long as its path does not
 starts at 0, and v -= 0.05 clip(log r - 0.2, -1, 1) within [0, log 10]. Steps that are too large make successive
 gradients cancel, and mere noise uses the lift up within some 230 generations. Three times the share of failed
 candidates comes on top: where some points cannot be evaluated, a mean that wanders ends among them (12 of 100 searches
-beside such a region, none with this). Without v and with N = 10, problem 4.21 takes three times the evaluations and 4.23
-ends in a local optimum.
+beside such a region, none with this). Without v and with N = 10, problem 4.21 takes three times the evaluations and
+4.23 ends in a local optimum.
 
 Why the stds grow. The std gradients cannot tell that the cloud is far too narrow: where the objectives are linear
 across it, they are noise. With g at its limit the mean then crept along by 1.5 stds a generation, with sigma0 = 0.002
