@@ -4,8 +4,8 @@
 
 PyTorch on the CPU, one thread; a perceptron as the trunk, a linear head per task, mean squared errors. What a
 method adds does not depend on the batch, what it is compared with does: ``--batch``, 256 by default.
-Only the backward side is timed (CPU time), on a fresh graph with ``.grad`` None, one variant after the other in each
-repetition; a ratio is the median over the repetitions of the variant's time over the baseline's in the same repetition.
+Only the backward side is timed (CPU time), on a fresh graph with ``.grad`` None, all variants in each repetition, in
+another order each time; a ratio is the median over the repetitions of the variant's time over the baseline's in the same repetition.
 Baselines: ``torch.stack(losses).sum().backward()`` for loss weighting and for ``features=``; for gradient methods
 ``loss.backward()`` for each of the m losses, which accumulate into one ``.grad``: no gradient per task is kept. They
 check nothing; ours check losses and parameters, and that is part of the time.
@@ -110,8 +110,10 @@ def measure(problem: Problem, steps: dict[str, Step], repeats: int) -> dict[str,
     """Return CPU seconds of each variant in each repetition; NaN for one that fails."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     failed: set[str] = set()
+    random = np.random.default_rng(0)
     for repetition in range(repeats + 1):  # the first is a warm-up
-        for name, step in steps.items():
+        for name in random.permutation(list(steps)).tolist():  # what ran before leaves the caches as it likes
+            step = steps[name]
             if name in failed:
                 continue
             problem.forward()
