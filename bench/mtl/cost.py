@@ -5,7 +5,8 @@
 PyTorch on the CPU, one thread; a perceptron as the trunk, a linear head per task, mean squared errors. What a
 method adds does not depend on the batch, what it is compared with does: ``--batch``, 256 by default.
 Only the backward side is timed (CPU time), on a fresh graph with ``.grad`` None, all variants in each repetition, in
-another order each time; a ratio is the median over the repetitions of the variant's time over the baseline's in the same repetition.
+another order each time; a ratio is the median over the repetitions of the variant's time over the baseline's in the
+same repetition.
 Baselines: ``torch.stack(losses).sum().backward()`` for loss weighting and for ``features=``; for gradient methods
 ``loss.backward()`` for each of the m losses, which accumulate into one ``.grad``: no gradient per task is kept. They
 check nothing; ours check losses and parameters, and that is part of the time.
