@@ -33,8 +33,9 @@ def run(module: str, folder: Path, *arguments: str) -> list[dict[str, str]]:
 def test_cost(tmp_path: Path) -> None:
     options = ["--sizes", "6k", "--tasks", "3", "--repeats", "2", "--batch", "16", "--methods", "EW", "MGDA"]
     rows = run("bench.mtl.cost", tmp_path, *options, "--no-peers")
-    assert [row["method"] for row in rows] == ["sum", "m passes", "EW", "MGDA", "MGDA, features"]
-    assert [row["d"] for row in rows] == ["5752"] * 5
+    methods = ["sum", "m passes", "EW", "EW, losses alone", "MGDA", "MGDA, features"]
+    assert [row["method"] for row in rows] == methods
+    assert [row["d"] for row in rows] == ["5752"] * 6
     assert all(float(row["ms"]) > 0 for row in rows)
     assert float(rows[0]["x sum"]) == float(rows[1]["x m passes"]) == 1.0
 
