@@ -12,7 +12,7 @@ EPS = float(np.finfo(np.float64).eps)
 
 
 def cosine_matrix(gram: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the norms of the gradients, and their cosines with a diagonal of ones; there must be no zero gradient."""
+    """Return the norms of the gradients, and their cosines with a diagonal of ones; 0 for those of a zero gradient."""
     return _core.unit_gram(np.ascontiguousarray(gram))
 
 

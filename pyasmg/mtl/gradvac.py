@@ -9,10 +9,11 @@ import numpy as np
 from .. import _core
 from .._validate import number
 from ._gradient import GramBalancer, HeadWeights
+from ._nonnegative_qp import cosine_matrix
 from ._state import generator
 from ._types import FloatArray
 from .ew import Reduction, reduction_factor
-from .pcgrad import from_units, orders, unit_gram
+from .pcgrad import from_units, orders
 
 Update = Literal["always", "violation"]
 LARGEST_TARGET = 1.0 - 1e-6
@@ -78,7 +79,7 @@ class GradVac(GramBalancer):
         self._usual: FloatArray = np.zeros((n_tasks, n_tasks))
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
-        norms, cosines = unit_gram(gram)
+        norms, cosines = cosine_matrix(gram)
         order = orders(self._generator, self.n_tasks)
         coefficients, self._usual = _core.vaccinate(
             cosines, order, self.beta, self.update == "always", LARGEST_TARGET, self._usual

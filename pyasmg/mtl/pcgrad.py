@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from .. import _core
 from ._gradient import GramBalancer, HeadWeights
+from ._nonnegative_qp import cosine_matrix
 from ._state import generator
 from ._types import FloatArray
 from .ew import Reduction, reduction_factor
@@ -50,14 +51,9 @@ class PCGrad(GramBalancer):
         self._generator = generator(seed)
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
-        norms, cosines = unit_gram(gram)
+        norms, cosines = cosine_matrix(gram)
         coefficients = _core.remove_conflicts(cosines, orders(self._generator, self.n_tasks))
         return np.asarray(self._factor * from_units(norms @ coefficients, norms))
-
-
-def unit_gram(gram: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the norms and the cosines; those of a zero gradient are 0."""
-    return _core.unit_gram(np.ascontiguousarray(gram))
 
 
 def from_units(coefficients: FloatArray, norms: FloatArray) -> FloatArray:
