@@ -18,6 +18,7 @@
 #include "fair_weights.hpp"
 #include "gradient_surgery.hpp"
 #include "gram.hpp"
+#include "leaf_lists.hpp"
 #include "loss_weighting.hpp"
 #include "nonnegative_qp.hpp"
 #include "objectives.hpp"
@@ -26,6 +27,7 @@
 #include "rng.hpp"
 #include "row_combination.hpp"
 #include "row_products.hpp"
+#include "running_average.hpp"
 #include "sign_dropout.hpp"
 #include "simd.hpp"
 #include "simplex_qp.hpp"
@@ -160,24 +162,25 @@ void bind_kernels(py::module_& m) {
         },
         py::arg("x").noconvert(), py::arg("in_double"));
 
-    // Moves y.
+    // Moves y; returns the slopes.
     m.def(
-        "tracked_products",
-        [](const Array<T>& x, double rate, Array<T> y, bool in_double) {
-            require(x.ndim() == 2 && x.shape(0) > 0 && y.ndim() == 2 && y.shape(0) == x.shape(0) &&
-                        y.shape(1) == x.shape(1),
-                    "x and y must have shape (m, d), m >= 1.");
-            Array<double> gram({x.shape(0), x.shape(0)});
-            double* data = gram.mutable_data();
+        "running_average",
+        [](const Array<T>& x, double rate, Array<T> y, const Array<double>& weights, bool in_double) {
+            require(x.ndim() == 2 && y.ndim() == 2 && y.shape(0) == x.shape(0) && y.shape(1) == x.shape(1) &&
+                        weights.ndim() == 1 && weights.size() == x.shape(0),
+                    "x and y must have shape (m, d), weights (m,).");
+            Array<double> slopes(weights.size());
+            double* data = slopes.mutable_data();
             T* moved = y.mutable_data();
             {
                 const py::gil_scoped_release release;
-                pyasmg::tracked_products(size(x.shape(0)), size(x.shape(1)), x.data(), rate, moved,
-                                         in_double ? pyasmg::Precision::in_double : pyasmg::Precision::native, data);
+                pyasmg::running_average(size(x.shape(0)), size(x.shape(1)), x.data(), rate, moved, weights.data(),
+                                        in_double ? pyasmg::Precision::in_double : pyasmg::Precision::native, data);
             }
-            return gram;
+            return slopes;
         },
-        py::arg("x").noconvert(), py::arg("rate"), py::arg("y").noconvert(), py::arg("in_double"));
+        py::arg("x").noconvert(), py::arg("rate"), py::arg("y").noconvert(), py::arg("weights").noconvert(),
+        py::arg("in_double"));
 
     // Fills `outs` one after the other with columns of the combination.
     m.def(
@@ -362,19 +365,17 @@ PYBIND11_MODULE(_core, m) {
         py::arg("gram").noconvert());
 
     // first and second are updated.
+    // Moves `vector`, and updates `first` and `second`.
     m.def(
         "adam_step",
-        [](const Array<double>& vector, const Array<double>& gradient, Array<double> first, Array<double> second,
+        [](Array<double> vector, const Array<double>& gradient, Array<double> first, Array<double> second,
            double learning_rate, double beta1, double beta2, double eps, double weight_decay, double correction1,
            double correction2) {
             const auto n = vector.size();
             require(vector.ndim() == 1 && gradient.size() == n && first.size() == n && second.size() == n,
                     "gradient, first and second must have the size of vector.");
-            Array<double> moved(n);
             pyasmg::adam_step(size(n), {learning_rate, beta1, beta2, eps, weight_decay, correction1, correction2},
-                              vector.data(), gradient.data(), first.mutable_data(), second.mutable_data(),
-                              moved.mutable_data());
-            return moved;
+                              gradient.data(), vector.mutable_data(), first.mutable_data(), second.mutable_data());
         },
         py::arg("vector").noconvert(), py::arg("gradient").noconvert(), py::arg("first").noconvert(),
         py::arg("second").noconvert(), py::arg("learning_rate"), py::arg("beta1"), py::arg("beta2"), py::arg("eps"),
@@ -391,6 +392,32 @@ PYBIND11_MODULE(_core, m) {
         py::arg("values").noconvert());
 
     m.def(
+        "softmax_slopes",
+        [](const Array<double>& shares, const Array<double>& gradient) {
+            require(shares.ndim() == 1 && gradient.size() == shares.size(), "gradient must have the size of shares.");
+            Array<double> slopes(shares.size());
+            pyasmg::softmax_slopes(size(shares.size()), shares.data(), gradient.data(), slopes.mutable_data());
+            return slopes;
+        },
+        py::arg("shares").noconvert(), py::arg("gradient").noconvert());
+
+    // Returns the gradients on the losses and on the shares.
+    m.def(
+        "gap_slopes",
+        [](const Array<double>& losses, const Array<double>& shares, const Array<double>& gain, bool weighted,
+           double upper, double lower, double smoothing) {
+            const auto n = losses.size();
+            require(losses.ndim() == 1 && shares.size() == n && gain.size() == n,
+                    "shares and gain must have the size of losses.");
+            Array<double> by_loss(n), by_share(n);
+            pyasmg::gap_slopes(size(n), {weighted, upper, lower, smoothing}, losses.data(), shares.data(), gain.data(),
+                               by_loss.mutable_data(), by_share.mutable_data());
+            return py::make_tuple(by_loss, by_share);
+        },
+        py::arg("losses").noconvert(), py::arg("shares").noconvert(), py::arg("gain").noconvert(), py::arg("weighted"),
+        py::arg("upper"), py::arg("lower"), py::arg("smoothing"));
+
+    m.def(
         "group_means",
         [](const Array<double>& values, std::size_t n_groups) {
             require(values.ndim() == 1 && n_groups > 0, "values must have shape (n,), and n_groups must be positive.");
@@ -399,6 +426,8 @@ PYBIND11_MODULE(_core, m) {
             return means;
         },
         py::arg("values").noconvert(), py::arg("n_groups"));
+
+    m.def("distinct_leaves", &pyasmg::distinct_leaves, py::arg("kind"), py::arg("first"), py::arg("others"));
 
     // Returns (weights, number of Newton steps).
     m.def(

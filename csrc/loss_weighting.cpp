@@ -23,14 +23,14 @@ struct Prefix {
 
 }  // namespace
 
-void adam_step(std::size_t n, const AdamOptions& options, const double* vector, const double* gradient, double* first,
-               double* second, double* moved) {
+void adam_step(std::size_t n, const AdamOptions& options, const double* gradient, double* vector, double* first,
+               double* second) {
     for (std::size_t i = 0; i < n; ++i) {
         const double slope = gradient[i] + options.weight_decay * vector[i];
         first[i] = options.beta1 * first[i] + (1.0 - options.beta1) * slope;
         second[i] = options.beta2 * second[i] + (1.0 - options.beta2) * (slope * slope);
         const double mean = first[i] / options.correction1, square = second[i] / options.correction2;
-        moved[i] = vector[i] - options.learning_rate * mean / (std::sqrt(square) + options.eps);
+        vector[i] -= options.learning_rate * mean / (std::sqrt(square) + options.eps);
     }
 }
 
@@ -40,6 +40,30 @@ void softmax(std::size_t n, const double* values, double* shares) {
     double sum = 0.0;
     for (std::size_t i = 0; i < n; ++i) sum += shares[i] = std::exp(values[i] - largest);
     for (std::size_t i = 0; i < n; ++i) shares[i] /= sum;
+}
+
+void softmax_slopes(std::size_t n, const double* shares, const double* gradient, double* slopes) {
+    double mean = 0.0;
+    for (std::size_t i = 0; i < n; ++i) mean += shares[i] * gradient[i];
+    for (std::size_t i = 0; i < n; ++i) slopes[i] = shares[i] * (gradient[i] - mean);
+}
+
+void gap_slopes(std::size_t n, const GapOptions& options, const double* losses, const double* shares,
+                const double* gain, double* by_loss, double* by_share) {
+    const auto weighed = [&](std::size_t i) { return options.weighted ? shares[i] * losses[i] : losses[i]; };
+    double before = 0.0;  // the slope of the gap to the task before
+    for (std::size_t i = 0; i < n; ++i) {
+        double after = 0.0;
+        if (i + 1 < n) {
+            const double gap = weighed(i) - weighed(i + 1);
+            after = options.smoothing == 0.0 ? static_cast<double>((gap > 0.0) - (gap < 0.0))
+                                             : gap / std::sqrt(gap * gap + options.smoothing);
+        }
+        const double slope = options.upper * (after - before);
+        by_loss[i] = (options.weighted ? slope * shares[i] : slope) + options.lower * shares[i];
+        by_share[i] = options.lower * gain[i] + (options.weighted ? slope * losses[i] : 0.0);
+        before = after;
+    }
 }
 
 void group_means(std::size_t n, const double* values, std::size_t n_groups, double* means) {

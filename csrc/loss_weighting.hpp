@@ -10,13 +10,29 @@ struct AdamOptions {
     double correction1, correction2;  // 1 - beta^t
 };
 
-// One step of Adam (Kingma and Ba, 2015) on n numbers: `first` and `second`, the running means, are updated, `moved`
-// gets the vector after the step along `gradient`. O(n).
-void adam_step(std::size_t n, const AdamOptions& options, const double* vector, const double* gradient, double* first,
-               double* second, double* moved);
+// One step of Adam (Kingma and Ba, 2015) along `gradient`: moves the n numbers of `vector`, and updates `first` and
+// `second`, the running means. O(n).
+void adam_step(std::size_t n, const AdamOptions& options, const double* gradient, double* vector, double* first,
+               double* second);
 
 // shares = exp(values) / sum(exp(values)), without overflow. O(n).
 void softmax(std::size_t n, const double* values, double* shares);
+
+// slopes_i = shares_i (gradient_i - sum_j shares_j gradient_j): from a gradient on shares = softmax(values) to that on
+// the values. O(n).
+void softmax_slopes(std::size_t n, const double* shares, const double* gradient, double* slopes);
+
+struct GapOptions {
+    bool weighted;        // tau = sigma(W) instead of 1
+    double upper, lower;  // the factors of the two terms
+    double smoothing;     // |y| is sqrt(y^2 + smoothing)
+};
+
+// The gradients of upper sum_i |tau_i loss_i - tau_{i+1} loss_{i+1}| + lower sum_i share_i loss_i on the losses and on
+// the shares (BiLB4MTL, Eqs. 1-2), with the gradient `gain` of the last sum on the shares, which may be another one
+// than the losses. O(n).
+void gap_slopes(std::size_t n, const GapOptions& options, const double* losses, const double* shares,
+                const double* gain, double* by_loss, double* by_share);
 
 // means_i = the mean of the group of values_i in the grouping into at most n_groups >= 1 intervals that has the least
 // sum of squares around the means; equal values share a group. Exact, by dynamic programming over the u different

@@ -84,38 +84,12 @@ PYASMG_HD void tiles(std::size_t m, std::size_t d, const T* x, std::size_t i, st
     }
 }
 
-// Where the rows come from: those of x, or those of y, which move towards them beforehand.
-template <class T>
-struct Rows {
-    const T* x;
-    T* y;
-    T rate;
-
-    PYASMG_HD const T* products() const { return y == nullptr ? x : y; }
-
-    // From the nearer end, as the other would lose digits.
-    PYASMG_HD void track(std::size_t m, std::size_t d, std::size_t begin, std::size_t n) const {
-        if (y == nullptr) return;
-        for (std::size_t i = 0; i < m; ++i) {
-            const T* PYASMG_RESTRICT to = x + i * d + begin;
-            T* PYASMG_RESTRICT from = y + i * d + begin;
-            if (rate < T(0.5)) {
-                for (std::size_t k = 0; k < n; ++k) from[k] += rate * (to[k] - from[k]);
-            } else {
-                for (std::size_t k = 0; k < n; ++k) from[k] = to[k] - (to[k] - from[k]) * (T(1) - rate);
-            }
-        }
-    }
-};
-
 template <class T, class V, std::size_t kColumns>
-PYASMG_HD void products_loop(std::size_t m, std::size_t d, const Rows<T>& rows, double* gram) {
+PYASMG_HD void products_loop(std::size_t m, std::size_t d, const T* x, double* gram) {
     std::fill_n(gram, m * m, 0.0);
-    const T* x = rows.products();
     const std::size_t whole = d - d % V::kLanes;
     for (std::size_t begin = 0; begin < whole; begin += kBlock) {
         const std::size_t n = std::min(kBlock, whole - begin);
-        rows.track(m, d, begin, n);
         std::size_t i = 0;
         for (; i + 4 <= m; i += 4) tiles<T, V, 4, kColumns>(m, d, x, i, begin, n, gram);
         switch (m - i) {
@@ -132,7 +106,6 @@ PYASMG_HD void products_loop(std::size_t m, std::size_t d, const Rows<T>& rows, 
                 break;
         }
     }
-    rows.track(m, d, whole, d - whole);
     for (std::size_t i = 0; i < m; ++i) {
         for (std::size_t j = 0; j <= i; ++j) {
             for (std::size_t k = whole; k < d; ++k) {
@@ -146,29 +119,29 @@ PYASMG_HD void products_loop(std::size_t m, std::size_t d, const Rows<T>& rows, 
 // Tiles as large as the registers of a level hold.
 #if PYASMG_X86_LEVELS
 template <class T, class A>
-PYASMG_TARGET_V4 void products_v4(std::size_t m, std::size_t d, const Rows<T>& rows, double* gram) {
-    products_loop<T, Vector<A, 64>, 4>(m, d, rows, gram);
+PYASMG_TARGET_V4 void products_v4(std::size_t m, std::size_t d, const T* x, double* gram) {
+    products_loop<T, Vector<A, 64>, 4>(m, d, x, gram);
 }
 
 template <class T, class A>
-PYASMG_TARGET_V3 void products_v3(std::size_t m, std::size_t d, const Rows<T>& rows, double* gram) {
-    products_loop<T, Vector<A, 32>, 3>(m, d, rows, gram);
+PYASMG_TARGET_V3 void products_v3(std::size_t m, std::size_t d, const T* x, double* gram) {
+    products_loop<T, Vector<A, 32>, 3>(m, d, x, gram);
 }
 #endif
 
 template <class T, class A>
-void products(std::size_t m, std::size_t d, const Rows<T>& rows, double* gram) {
+void products(std::size_t m, std::size_t d, const T* x, double* gram) {
 #if PYASMG_X86_LEVELS
     switch (simd_level()) {
         case SimdLevel::v4:
-            return products_v4<T, A>(m, d, rows, gram);
+            return products_v4<T, A>(m, d, x, gram);
         case SimdLevel::v3:
-            return products_v3<T, A>(m, d, rows, gram);
+            return products_v3<T, A>(m, d, x, gram);
         case SimdLevel::baseline:
             break;
     }
 #endif
-    products_loop<T, Vector<A, 16>, 2>(m, d, rows, gram);
+    products_loop<T, Vector<A, 16>, 2>(m, d, x, gram);
 }
 
 // Whether squares in single precision have lost nothing that double would keep.
@@ -180,30 +153,16 @@ bool in_range(std::size_t m, const double* gram) {
     return true;
 }
 
-template <class T>
-void products_of(std::size_t m, std::size_t d, const Rows<T>& rows, Precision precision, double* gram) {
-    if (precision == Precision::in_double) return products<T, double>(m, d, rows, gram);
-    products<T, T>(m, d, rows, gram);
-    if (std::is_same_v<T, float> && !in_range(m, gram)) {
-        products<T, double>(m, d, Rows<T>{rows.products(), nullptr, T(0)}, gram);
-    }
-}
-
 }  // namespace
 
 template <class T>
 void row_products(std::size_t m, std::size_t d, const T* x, Precision precision, double* gram) {
-    products_of<T>(m, d, {x, nullptr, T(0)}, precision, gram);
-}
-
-template <class T>
-void tracked_products(std::size_t m, std::size_t d, const T* x, double rate, T* y, Precision precision, double* gram) {
-    products_of<T>(m, d, {x, y, static_cast<T>(rate)}, precision, gram);
+    if (precision == Precision::in_double) return products<T, double>(m, d, x, gram);
+    products<T, T>(m, d, x, gram);
+    if (std::is_same_v<T, float> && !in_range(m, gram)) products<T, double>(m, d, x, gram);
 }
 
 template void row_products<float>(std::size_t, std::size_t, const float*, Precision, double*);
 template void row_products<double>(std::size_t, std::size_t, const double*, Precision, double*);
-template void tracked_products<float>(std::size_t, std::size_t, const float*, double, float*, Precision, double*);
-template void tracked_products<double>(std::size_t, std::size_t, const double*, double, double*, Precision, double*);
 
 }  // namespace pyasmg

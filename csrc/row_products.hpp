@@ -18,8 +18,4 @@ enum class Precision { native, in_double };
 template <class T>
 void row_products(std::size_t m, std::size_t d, const T* x, Precision precision, double* gram);
 
-// y moves by `rate` of its way to x, both (m, d) row-major, and gram = y y' after that, in one pass.
-template <class T>
-void tracked_products(std::size_t m, std::size_t d, const T* x, double rate, T* y, Precision precision, double* gram);
-
 }  // namespace pyasmg

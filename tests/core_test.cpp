@@ -11,6 +11,7 @@
 #include "core/objectives_test.hpp"
 #include "core/row_combination_test.hpp"
 #include "core/row_products_test.hpp"
+#include "core/running_average_test.hpp"
 #include "core/sampling_test.hpp"
 #include "core/solvers_test.hpp"
 #include "core/update_test.hpp"
@@ -48,6 +49,7 @@ void test_kernels() {
     test_hostile_update<T>();
     test_row_products<T>();
     test_row_combination<T>();
+    test_running_average<T>();
     test_device<T>();
 }
 
@@ -72,6 +74,8 @@ int main() {
     test_gradient_surgery();
     test_adam_step();
     test_softmax();
+    test_softmax_slopes();
+    test_gap_slopes();
     test_group_means();
     test_concurrent_callers();
     std::printf("%d checks, %d failures, levels up to %s\n", n_checks, n_failures,

@@ -14,12 +14,9 @@ def test_adam(decay):
     expected, other_first, other_second = vector.copy(), first.copy(), second.copy()
     for t in range(1, 30):
         gradient = rng.standard_normal(7) * 10.0 ** rng.uniform(-3, 3, 7)
-        before = vector.copy()
-        moved = _core.adam_step(
-            vector, gradient, first, second, 0.02, 0.9, 0.999, 1e-8, decay, 1.0 - 0.9**t, 1.0 - 0.999**t
-        )
-        np.testing.assert_array_equal(vector, before)
-        vector = moved
+        before = gradient.copy()
+        _core.adam_step(vector, gradient, first, second, 0.02, 0.9, 0.999, 1e-8, decay, 1.0 - 0.9**t, 1.0 - 0.999**t)
+        np.testing.assert_array_equal(gradient, before)
         expected, other_first, other_second = twin.adam_step(
             expected, gradient, other_first, other_second, 0.02, 0.9, 0.999, 1e-8, decay, t
         )
@@ -33,6 +30,31 @@ def test_softmax(scale):
     values = scale * np.random.default_rng(1).standard_normal(9)
     np.testing.assert_allclose(_core.softmax(values), twin.softmax(values), rtol=1e-14, atol=1e-300)
     assert _core.softmax(np.zeros(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("n", [1, 2, 9])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e5])
+def test_softmax_slopes(n, scale):
+    rng = np.random.default_rng([n, 3])
+    shares, gradient = twin.softmax(rng.standard_normal(n)), scale * rng.standard_normal(n)
+    slopes = _core.softmax_slopes(shares, gradient)
+    np.testing.assert_allclose(slopes, twin.softmax_slopes(shares, gradient), rtol=1e-12, atol=1e-15 * scale)
+    assert abs(slopes.sum()) <= 1e-14 * scale  # a constant added to all values changes no share
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+def test_gap_slopes(n, weighted, smoothing):
+    for seed in range(5):
+        rng = np.random.default_rng([n, seed])
+        losses, gain = rng.standard_normal((2, n))
+        if seed > 2:
+            losses = np.round(losses)  # equal ones
+        shares = twin.softmax(rng.standard_normal(n)) if seed < 4 else np.full(n, 1.0 / n)
+        options = losses, shares, gain, weighted, 0.7, 1.3, smoothing
+        for slopes, expected in zip(_core.gap_slopes(*options), twin.gap_slopes(*options), strict=True):
+            np.testing.assert_allclose(slopes, expected, rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize("n_groups", [1, 2, 3, 5, 9])
@@ -51,5 +73,9 @@ def test_refuses_other_arrays():
         _core.group_means(np.ones(3), 0)
     with pytest.raises(ValueError, match="shape"):
         _core.softmax(np.ones((2, 2)))
+    with pytest.raises(ValueError, match="size"):
+        _core.softmax_slopes(np.ones(3), np.ones(2))
+    with pytest.raises(ValueError, match="size"):
+        _core.gap_slopes(np.ones(3), np.ones(3), np.ones(2), True, 1.0, 1.0, 0.0)
     with pytest.raises(ValueError, match="size"):
         _core.adam_step(np.ones(3), np.ones(2), np.ones(3), np.ones(3), 0.1, 0.9, 0.9, 0.0, 0.0, 0.1, 0.1)

@@ -45,33 +45,14 @@ def test_squares_beyond_single_precision(simd_level):
     np.testing.assert_allclose(_core.row_products(X, True), wide @ wide.T, rtol=1e-11)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.3, 0.99, 1.0])
-@pytest.mark.parametrize("in_double", [False, True])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("m", "d"), [(1, 1), (2, 0), (3, 15), (5, 1025), (13, 3001)])
-def test_tracked_rows(m, d, dtype, in_double, rate, simd_level):
-    X, Y = matrix(m, d, dtype), matrix(m, d, dtype, seed=1)
-    expected = Y + rate * (X.astype(np.float64) - Y)
-    size = np.abs(X) + np.abs(Y)
-    found = _core.tracked_products(X, rate, Y, in_double)
-    assert np.all(np.abs(Y - expected) <= 4.0 * np.finfo(dtype).eps * size)
-    np.testing.assert_array_equal(found, _core.row_products(Y, in_double))
-    np.testing.assert_array_equal(X, matrix(m, d, dtype))
-
-
 @pytest.mark.parametrize("scale", [1e-25, 1e20])
 def test_squares_at_the_ends_of_single_precision_are_taken_in_double(scale):
     X = matrix(3, 1000, np.float32)
     X[1] *= np.float32(scale)
     np.testing.assert_array_equal(_core.row_products(X, False), _core.row_products(X, True))
-    Y = np.zeros_like(X)
-    np.testing.assert_array_equal(_core.tracked_products(X, 1.0, Y, False), _core.row_products(X, True))
-    np.testing.assert_array_equal(Y, X)
 
 
 def test_refuses_other_arrays():
-    with pytest.raises(ValueError, match="x and y"):
-        _core.tracked_products(np.ones((2, 3)), 0.5, np.ones((2, 4)), True)
     with pytest.raises(ValueError, match=r"\(m, d\)"):
         _core.row_products(np.ones(3), False)
     with pytest.raises(ValueError, match="m >= 1"):

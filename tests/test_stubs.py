@@ -26,6 +26,8 @@ KINDS = (  # in the signatures that pybind11 writes, and in the stub
     ("str", "str"),
     ("int", "int"),
     ("float", "float"),
+    ("type", "type"),
+    ("object", "object"),
 )
 
 

@@ -11,8 +11,8 @@ Baselines: ``torch.stack(losses).sum().backward()`` for loss weighting and for `
 ``loss.backward()`` for each of the m losses, which accumulate into one ``.grad``: no gradient per task is kept. They
 check nothing; ours check losses and parameters, and that is part of the time.
 "x TorchJD" and "x LibMTL" are our time over theirs for the same method. Their loss weighting gets the losses and
-nothing else, and so do our rows "losses alone"; our other rows are told the parameters too, check them, and touch no
-others. Peak memory (``--peak``) is what a new process gains in its first call, in units of one matrix of m x d numbers;
+nothing else, and so do our rows "losses alone"; our other rows are told the parameters too, and check them.
+Peak memory (``--peak``) is what a new process gains in its first call, in units of one matrix of m x d numbers;
 the gradient itself is 1 / m of these.
 """
 

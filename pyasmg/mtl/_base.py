@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from .._validate import integer, vector
 from ._diagnostics import Diagnostics
 from ._distributed import mean_array, mean_gradients
 from ._losses import Losses
-from ._parameters import accumulate, check_disjoint, head_lists, leaves, parameter_list
+from ._parameters import accumulate, leaves, parameter_lists
 from ._state import pack, unpack
 from ._types import Call, FloatArray, LossesLike, ParametersLike, Scaler, TensorsLike
 
@@ -71,7 +70,9 @@ class Balancer(nn.Module, ABC):
             task's backward pass visits the heads of all.
         shared : iterable of parameters, optional
             The parameters that all tasks share. Those that do not require a gradient are left out; a task may leave
-            any of them unused, but not all. Methods that look at losses only do not need it.
+            any of them unused, but not all. Methods that look at losses only do not need to know: they check what
+            they are told, and reach all that the losses depend on, as ``loss.backward()`` does. The others reach no
+            parameter that stands in neither list once `heads` are given.
         heads : sequence of m iterables of parameters, optional
             Each task's own parameters. By default, whatever else the losses depend on.
         features : tensor or sequence of tensors, optional
@@ -104,6 +105,17 @@ class Balancer(nn.Module, ABC):
     @abstractmethod
     def _backward(self, call: Call) -> None:
         """Do what :meth:`backward` says."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # a module looks for the name among all that it registers: in cold caches, as long as a method computes
+        if name in self.__dict__ and not isinstance(value, (Tensor, nn.Module)):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def _parameter(self, name: str) -> Tensor:
+        """Return a parameter of this module, at a tenth of the cost of the attribute."""
+        return cast("Tensor", self._parameters[name])
 
     @property
     def preference(self) -> FloatArray | None:
@@ -139,9 +151,6 @@ class Balancer(nn.Module, ABC):
         for name in ("_preference", *self._state_fields):
             setattr(self, name, unpack(getattr(self, name), state[name]))
 
-    def _own_parameters(self, heads: Sequence[ParametersLike] | None) -> list[list[Tensor]] | None:
-        return None if heads is None else head_lists(heads, self.n_tasks)
-
 
 class LossBalancer(Balancer):
     """A balancer that looks at the values of the losses: one backward pass, O(m) memory.
@@ -163,24 +172,18 @@ class LossBalancer(Balancer):
         return np.asarray(self._preference * self.weights(self._preference * losses))
 
     def _backward(self, call: Call) -> None:
-        """Take one backward pass; `features` change nothing."""
+        """Take one backward pass to all leaves; `features` change nothing, and the lists are only checked."""
         checked, group = Losses(call.losses, self.n_tasks, joined=True), call.group
-        own = self._own_parameters(call.heads)
-        trunk = None if call.shared is None else parameter_list("shared", call.shared)
-        check_disjoint(trunk, own)
-        inputs = None
-        if trunk is not None and own is not None:
-            inputs = [*trunk, *itertools.chain.from_iterable(own)]
+        parameter_lists(call.shared, call.heads, self.n_tasks)
         values = mean_array(checked.values, group, checked.device)
         weights = self._weigh(values)
-        self.__dict__["_diagnostics"] = Diagnostics(values, weights)  # a module's own way to set it takes 20 us
+        self._diagnostics = Diagnostics(values, weights)
         if call.scaler is not None:
             weights = weights * scale_of(call.scaler, checked.device)
         if group is None:
-            checked.backward(weights, inputs, call.retain_graph)
+            checked.backward(weights, call.retain_graph)
             return
-        if inputs is None:
-            inputs = leaves(checked.graph)
+        inputs = leaves(checked.graph)
         found = mean_gradients(inputs, checked.grad(weights, inputs, call.retain_graph), group)
         accumulate(inputs, found)  # pieces of one vector
 

@@ -78,9 +78,7 @@ class GradientBalancer(Balancer):
         if call.features is not None and not self.supports_features:
             raise ValueError(f"{type(self).__name__} needs gradients on parameters; `features` must be None.")
         scale = scale_of(call.scaler, checked.device)
-        gradients = TaskGradients(
-            checked, call.shared, self._own_parameters(call.heads), call.features, scale, call.retain_graph, call.group
-        )
+        gradients = TaskGradients(checked, call.shared, call.heads, call.features, scale, call.retain_graph, call.group)
         values = mean_array(checked.values, call.group, checked.device)
         reused = self.reused_weights()
         if reused is not None:
@@ -98,7 +96,7 @@ class GradientBalancer(Balancer):
             weights = self._combination(matrix, gram, values)
             if weights is None:
                 pieces, weights = self._nonlinear(matrix, gram, values, scale, gradients.shapes)
-            self.__dict__["_diagnostics"] = Diagnostics(values, weights, gram)
+            self._diagnostics = Diagnostics(values, weights, gram)
         elif call.scaler is None:
             raise ValueError(f"the gradients must be finite; that of task {finite.index(False)} is not.")
         else:

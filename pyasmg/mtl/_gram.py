@@ -23,21 +23,17 @@ def gram_matrix(matrix: Tensor) -> FloatArray:
     and over these in float64; small matrices, and those whose squares leave single precision, in float64 altogether.
     Half precision counts as single. Exactly symmetric. By the core's kernel on the CPU, by PyTorch elsewhere.
     """
-    m, d = matrix.shape
-    in_double = matrix.dtype is torch.float64 or m * m * d <= EXACT_WORK
+    in_double = is_exact(matrix)
     if on_core(matrix):
         return _core.row_products(host_array(matrix), in_double)  # which looks at the range by itself
     gram = _products(matrix, in_double)
     return gram if in_double or _is_safe(gram) else _products(matrix, in_double=True)
 
 
-def tracked_gram(tracked: Tensor, matrix: Tensor, rate: float) -> FloatArray:
-    """Let ``tracked`` move by ``rate`` of its way to ``matrix``, in place, and return its Gram matrix."""
-    if not on_core(tracked) or not tracked.is_contiguous():
-        return gram_matrix(tracked.lerp_(matrix, rate))
-    m, d = tracked.shape
-    in_double = tracked.dtype is torch.float64 or m * m * d <= EXACT_WORK
-    return _core.tracked_products(host_array(matrix), rate, tracked.numpy(), in_double)
+def is_exact(matrix: Tensor) -> bool:
+    """Whether products are taken in float64 altogether: where it costs next to nothing, or they are anyway."""
+    m, d = matrix.shape
+    return matrix.dtype is torch.float64 or m * m * d <= EXACT_WORK
 
 
 def _is_safe(gram: FloatArray) -> bool:

@@ -10,21 +10,39 @@ from ._state import Adam
 from ._types import FloatArray
 
 
-def read(parameters: list[Tensor]) -> FloatArray:
-    """Return the values as one vector in float64 on the host."""
-    if len(parameters) == 1 and _is_usual(parameters[0]):
-        return np.array(parameters[0].detach().numpy())
-    return np.concatenate([parameter.detach().double().cpu().numpy().reshape(-1) for parameter in parameters])
+class LearnedVector:
+    """The numbers of a parameter, read and moved where they lie.
+
+    The view of its memory is kept from one step to the next, since to make it takes as long as all the rest, and made
+    anew once the parameter lies elsewhere: as long as the view lives, nothing else can lie there. Copies start without.
+    """
+
+    def __init__(self) -> None:
+        self._address = 0
+        self._view: FloatArray = np.zeros(0)
+
+    def __reduce__(self) -> tuple[type[LearnedVector], tuple[()]]:
+        return LearnedVector, ()
+
+    def read(self, tensor: Tensor) -> FloatArray:
+        """Return the values in float64 on the host; to be left as they are."""
+        address = tensor.data_ptr()
+        if address != self._address:
+            usual = tensor.ndim == 1 and tensor.dtype is torch.float64 and tensor.is_contiguous()
+            if not usual or tensor.device.type != "cpu":
+                return tensor.detach().double().cpu().numpy().reshape(-1)
+            self._address, self._view = address, tensor.detach().numpy()
+        return self._view
+
+    def descend(self, parameter: Tensor, gradient: FloatArray, adam: Adam | None) -> None:
+        """Let the parameter take a step along a gradient, or hand it to the user's optimizer; see :func:`descend`."""
+        if adam is not None and parameter.data_ptr() == self._address:
+            adam.step(self._view, gradient)
+        else:
+            descend([parameter], gradient, adam)
 
 
-def _is_usual(parameter: Tensor) -> bool:
-    """Whether a parameter is a vector in float64 on the host, as balancers make them."""
-    return parameter.ndim == 1 and parameter.dtype is torch.float64 and parameter.device.type == "cpu"
-
-
-def descend(
-    parameters: list[Tensor], gradient: FloatArray, adam: Adam | None, values: FloatArray | None = None
-) -> None:
+def descend(parameters: list[Tensor], gradient: FloatArray, adam: Adam | None) -> None:
     """Let the parameters take a step along a gradient, or hand it to the user's optimizer.
 
     Parameters
@@ -35,20 +53,19 @@ def descend(
         Its gradient, as one vector.
     adam : Adam or None
         Takes the step; None adds the gradient to ``.grad`` instead.
-    values : ndarray, optional
-        What :func:`read` has returned, if it was called before.
     """
-    found = gradient if adam is None else adam.step(read(parameters) if values is None else values, gradient)
-    if adam is not None and len(parameters) == 1 and _is_usual(parameters[0]):
-        parameters[0].detach().copy_(torch.from_numpy(found))
-        return
+    if adam is not None:
+        moved = np.concatenate([parameter.detach().double().cpu().numpy().reshape(-1) for parameter in parameters])
+        adam.step(moved, gradient)
     offset = 0
     for parameter in parameters:
-        piece = torch.from_numpy(found[offset : offset + parameter.numel()]).view_as(parameter)
+        part = slice(offset, offset + parameter.numel())
         offset += parameter.numel()
         if adam is not None:
-            parameter.detach().copy_(piece)
-        elif parameter.grad is None:
+            parameter.detach().copy_(torch.from_numpy(moved[part]).view_as(parameter))
+            continue
+        piece = torch.from_numpy(gradient[part]).view_as(parameter)
+        if parameter.grad is None:
             parameter.grad = piece.to(parameter, copy=True)
         else:
             with torch.no_grad():

@@ -94,10 +94,10 @@ class Losses:
             start[task] = scale
         return gradients([root], [start], inputs, retain_graph)
 
-    def backward(self, weights: FloatArray, inputs: list[Tensor] | None, retain_graph: bool) -> None:
-        """Accumulate the gradient of the weighted sum of the losses into ``.grad``: one backward pass."""
+    def backward(self, weights: FloatArray, retain_graph: bool) -> None:
+        """Accumulate the gradient of the weighted sum of the losses into ``.grad`` of all leaves: one backward pass."""
         roots, starts = self._weighted(weights)
-        accumulate(roots, starts, inputs, retain_graph)
+        accumulate(roots, starts, None, retain_graph)
 
     def grad(self, weights: FloatArray, inputs: list[Tensor], retain_graph: bool) -> tuple[Tensor | None, ...]:
         """Return the gradient of the weighted sum of the losses: one backward pass."""

@@ -3,32 +3,73 @@
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from .. import _core
 from .._validate import describe
 from ._types import ParametersLike, TensorsLike
 
-_USUAL = {nn.Parameter}  # a leaf tensor
-_REQUIRES_GRAD = operator.attrgetter("requires_grad")
+Listed = list[Tensor] | tuple[Tensor, ...]
 
 
-def parameter_list(name: str, parameters: ParametersLike) -> list[Tensor]:
-    """Return the parameters that require a gradient; frozen ones are left out."""
+class ParameterLists(NamedTuple):
+    """What a call of ``backward`` may write to: parameters that require a gradient, each in one place."""
+
+    shared: Listed | None
+    heads: Sequence[Listed] | None
+    every: list[Tensor]  # all of them
+
+
+def parameter_lists(
+    shared: ParametersLike | None, heads: Sequence[ParametersLike] | None, n_tasks: int
+) -> ParameterLists:
+    """Return the parameters that require a gradient; frozen ones are left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no list of leaf tensors, and for a parameter that stands in two lists or twice in one.
+    """
+    if heads is not None:
+        _check_heads(heads, n_tasks)
+    every = _core.distinct_leaves(nn.Parameter, shared, heads)
+    if every is not None:  # lists or tuples
+        return ParameterLists(cast("Listed | None", shared), cast("Sequence[Listed] | None", heads), every)
+    trunk = None if shared is None else _listed("shared", shared)
+    own = None if heads is None else [_listed(f"heads[{task}]", head) for task, head in enumerate(heads)]
+    every = _core.distinct_leaves(nn.Parameter, trunk, own)
+    if every is None:  # frozen ones, tensors that are no parameters, or an error to be named
+        trunk = None if trunk is None else _trainable("shared", trunk)
+        own = None if own is None else [_trainable(f"heads[{task}]", head) for task, head in enumerate(own)]
+        _check_disjoint(trunk, own)
+        every = [*(trunk or ()), *itertools.chain.from_iterable(own or ())]
+    return ParameterLists(trunk, own, every)
+
+
+def _check_heads(heads: Sequence[ParametersLike], n_tasks: int) -> None:
+    if type(heads) not in (list, tuple) and (isinstance(heads, Tensor) or not isinstance(heads, Sequence)):
+        raise TypeError(f"`heads` must be a sequence of n_tasks = {n_tasks} iterables; got {describe(heads)}.")
+    if len(heads) != n_tasks:
+        raise ValueError(f"`heads` must have n_tasks = {n_tasks} entries; got {len(heads)}.")
+
+
+def _listed(name: str, parameters: ParametersLike) -> list[Tensor]:
+    """Return what is given as a list: an iterator can be read once."""
     if isinstance(parameters, Tensor):
-        parameters = [parameters]
+        return [parameters]
     try:
-        found = list(parameters)
+        return list(parameters)
     except TypeError:
         raise TypeError(f"`{name}` must be an iterable of parameters; got {describe(parameters)}.") from None
-    if set(map(type, found)) <= _USUAL:
-        return list(filter(_REQUIRES_GRAD, found))
+
+
+def _trainable(name: str, parameters: list[Tensor]) -> list[Tensor]:
     kept = []
-    for i, parameter in enumerate(found):
+    for i, parameter in enumerate(parameters):
         if not isinstance(parameter, Tensor):
             raise TypeError(f"`{name}` must hold tensors; entry {i} is {describe(parameter)}.")
         if parameter.requires_grad:
@@ -38,23 +79,20 @@ def parameter_list(name: str, parameters: ParametersLike) -> list[Tensor]:
     return kept
 
 
-def head_lists(heads: Sequence[ParametersLike], n_tasks: int) -> list[list[Tensor]]:
-    """Return the parameters of each task's head."""
-    if isinstance(heads, Tensor) or not isinstance(heads, Sequence):
-        raise TypeError(f"`heads` must be a sequence of n_tasks = {n_tasks} iterables; got {describe(heads)}.")
-    if len(heads) != n_tasks:
-        raise ValueError(f"`heads` must have n_tasks = {n_tasks} entries; got {len(heads)}.")
-    if all(type(head) in (list, tuple) or _is_iterable(head) for head in heads):
-        lists = [list(head) for head in heads]
-        entries = list(itertools.chain.from_iterable(lists))
-        if set(map(type, entries)) <= _USUAL and all(map(_REQUIRES_GRAD, entries)):
-            return [*lists]  # at a tenth of the cost
-        heads = lists  # an iterator can be read once
-    return [parameter_list(f"heads[{task}]", head) for task, head in enumerate(heads)]
-
-
-def _is_iterable(head: object) -> bool:
-    return isinstance(head, Iterable) and not isinstance(head, Tensor)
+def _check_disjoint(shared: list[Tensor] | None, heads: list[list[Tensor]] | None) -> None:
+    """Refuse a parameter that stands in two lists, or twice in one."""
+    named = [("shared", shared or []), *((f"heads[{task}]", head) for task, head in enumerate(heads or ()))]
+    owner: dict[int, str] = {}
+    for name, parameters in named:
+        for parameter in parameters:
+            before = owner.setdefault(id(parameter), name)
+            if before != name:
+                raise ValueError(
+                    f"`{before}` and `{name}` must have no parameter in common; "
+                    f"both hold one of shape {tuple(parameter.shape)}."
+                )
+        if len({id(parameter) for parameter in parameters}) != len(parameters):
+            raise ValueError(f"`{name}` must hold each parameter once; one stands there twice.")
 
 
 def feature_list(features: TensorsLike) -> list[Tensor]:
@@ -70,25 +108,6 @@ def feature_list(features: TensorsLike) -> list[Tensor]:
                 f"`features` must be computed from shared parameters, and the losses from it; entry {i} has no graph."
             )
     return found
-
-
-def check_disjoint(shared: list[Tensor] | None, heads: list[list[Tensor]] | None) -> None:
-    """Refuse a parameter that stands in two lists, or twice in one."""
-    every = [*(shared or ()), *itertools.chain.from_iterable(heads or ())]
-    if len(set(map(id, every))) == len(every):
-        return
-    named = [("shared", shared or []), *((f"heads[{task}]", head) for task, head in enumerate(heads or ()))]
-    owner: dict[int, str] = {}
-    for name, parameters in named:
-        for parameter in parameters:
-            before = owner.setdefault(id(parameter), name)
-            if before != name:
-                raise ValueError(
-                    f"`{before}` and `{name}` must have no parameter in common; "
-                    f"both hold one of shape {tuple(parameter.shape)}."
-                )
-        if len({id(parameter) for parameter in parameters}) != len(parameters):
-            raise ValueError(f"`{name}` must hold each parameter once; one stands there twice.")
 
 
 def leaves(roots: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> list[Tensor]:

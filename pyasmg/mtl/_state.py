@@ -79,12 +79,12 @@ class Adam:
         self.first: FloatArray = np.zeros(0)
         self.second: FloatArray = np.zeros(0)
 
-    def step(self, vector: FloatArray, gradient: FloatArray) -> FloatArray:
-        """Return the vector after one step along ``gradient``."""
+    def step(self, vector: FloatArray, gradient: FloatArray) -> None:
+        """Move the vector by one step along ``gradient``."""
         if self.n_steps == 0:
             self.first, self.second = np.zeros_like(vector), np.zeros_like(vector)
         self.n_steps += 1
-        return _core.adam_step(
+        _core.adam_step(
             vector,
             gradient,
             self.first,

@@ -12,7 +12,7 @@ from . import _engine
 from ._distributed import mean, mean_array, mean_gradients
 from ._host_matrix import host_matrix
 from ._losses import Losses
-from ._parameters import accumulate, check_disjoint, feature_list, leaves, parameter_list
+from ._parameters import accumulate, feature_list, leaves, parameter_lists
 from ._types import FloatArray, ParametersLike, TensorsLike
 
 
@@ -26,7 +26,7 @@ class TaskGradients:
         self,
         losses: Losses,
         shared: ParametersLike | None,
-        heads: list[list[Tensor]] | None,
+        heads: Sequence[ParametersLike] | None,
         features: TensorsLike | None,
         scale: float,
         retain_graph: bool,
@@ -38,21 +38,19 @@ class TaskGradients:
         self._group = group
         self._features = None if features is None else feature_list(features)
         self._n_tasks = losses.values.size
-        if shared is not None:
-            self._shared = parameter_list("shared", shared)
-        elif self._features is not None:
-            self._shared = leaves(self._features)
-        else:
-            raise ValueError("`shared` or `features` must be given; both are None.")
-        if not self._shared:
+        if shared is None:
+            if self._features is None:
+                raise ValueError("`shared` or `features` must be given; both are None.")
+            shared = leaves(self._features)
+        trunk, own, _ = parameter_lists(shared, heads, self._n_tasks)
+        if not trunk:
             raise ValueError("`shared` must hold at least one parameter that requires a gradient; got none.")
-        check_disjoint(self._shared, heads)
-        self._disjoint = heads is not None
-        if heads is None:
-            known = {id(parameter) for parameter in self._shared}
+        self._disjoint = own is not None
+        if own is None:
+            known = {id(parameter) for parameter in trunk}
             rest = [leaf for leaf in leaves(losses.graph, self._features or ()) if id(leaf) not in known]
-            heads = [rest] * self._n_tasks
-        self._heads = heads
+            own = [rest] * self._n_tasks
+        self._shared, self._heads = list(trunk), list(map(list, own))
         self._head_gradients: list[Sequence[Tensor | None]] = []
         self._targets = self._shared if self._features is None else self._features
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -11,15 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .. import _core
 from .._validate import describe, integer, number
 from ._base import LossBalancer
 from ._distributed import mean, mean_array, mean_gradients
-from ._learned import descend, read
+from ._learned import LearnedVector, descend
 from ._losses import Losses
-from ._parameters import feature_list, head_lists, leaves, parameter_list
+from ._parameters import ParameterLists, feature_list, leaves, parameter_lists
 from ._state import Adam
 from ._types import Call, FloatArray, LossesLike, ParametersLike, Scaler, TensorsLike
-from .rlw import softmax
+from .rlw import softmax, softmax_slopes
 from .si import check_positive
 
 LossNormalization = Literal["identical", "rescaled", "logarithmic"]
@@ -131,6 +130,7 @@ class BiLB4MTL(LossBalancer):
         if router is None:
             self.scores = nn.Parameter(torch.zeros(self.n_tasks, dtype=torch.float64))
         self._by_itself = learning_rate is not None
+        self._learned = LearnedVector()
         self._adam = Adam(0.0 if learning_rate is None else number("learning_rate", learning_rate, low=0.0))
         self._reference: FloatArray | None = None
         self._n_steps = 0
@@ -168,11 +168,10 @@ class BiLB4MTL(LossBalancer):
             need = "needs a `closure`" if closure is None else "takes no `closure`"
             raise ValueError(f"BiLB4MTL with inner_steps = {self.inner_steps} {need}.")
         if closure is not None:
-            trunk = None if shared is None else parameter_list("shared", shared)
-            own = None if heads is None else head_lists(heads, self.n_tasks)
-            self._descend = self._double_loop(closure, Losses(losses, self.n_tasks), trunk, own, group)
-            shared, heads = trunk, own  # iterators can be read once
-        self._scored = self._score(features, group)
+            parameters = parameter_lists(shared, heads, self.n_tasks)
+            shared, heads, _ = parameters  # iterators can be read once
+            self._descend = self._double_loop(closure, Losses(losses, self.n_tasks), parameters, group)
+        self._scored = None if self.router is None else self._score(features, group)
         try:
             self._backward(Call(losses, shared, heads, features, retain_graph, scaler, group))
         finally:
@@ -182,22 +181,19 @@ class BiLB4MTL(LossBalancer):
         reference = self._next_reference(losses)
         normalized, slopes = self._normalize(losses, reference)
         scores = self._score(None, None) if self._scored is None else self._scored
-        values = read([scores])
+        values = self._learned.read(scores)
         shares, pull_back = self._open(values)
-        sigma = self.tau == "sigma"
-        signs = self._gap_signs(shares * normalized if sigma else normalized)
         upper, lower = (self.penalty, 1.0) if self.released else (1.0, self.penalty)
         total = float(shares.sum()) if self.released else 1.0
-        by_loss = (upper * (signs * shares) if sigma else upper * signs) + lower / total * shares
         gain = normalized
         if self._descend is not None:
             gain = normalized - self._descend(shares / total, reference)
         if self.released:
             gain = gain - shares @ gain / total
-        by_share = lower / total * gain
-        if sigma:
-            by_share += upper * signs * normalized
-        self._learn(scores, pull_back(by_share), values)
+        by_loss, by_share = _core.gap_slopes(
+            normalized, shares, gain, self.tau == "sigma", upper, lower / total, self.smoothing
+        )
+        self._learn(scores, pull_back(by_share))
         self._reference = reference
         self._n_steps += 1
         return by_loss if self.normalization == "identical" else np.asarray(by_loss * slopes)
@@ -224,20 +220,11 @@ class BiLB4MTL(LossBalancer):
         check_positive(losses, "BiLB4MTL with normalization='logarithmic'")
         return np.log(losses / reference), 1.0 / losses
 
-    def _gap_signs(self, values: FloatArray) -> FloatArray:
-        """Return the gradient of the sum of the gaps between neighbours."""
-        gaps = [first - second for first, second in itertools.pairwise(values.tolist())]
-        if self.smoothing == 0.0:
-            slopes = [float((gap > 0.0) - (gap < 0.0)) for gap in gaps]
-        else:
-            slopes = [gap / math.sqrt(gap * gap + self.smoothing) for gap in gaps]
-        return np.array([after - before for before, after in itertools.pairwise((0.0, *slopes, 0.0))])
-
     # ---- the router ----
 
     def _score(self, features: TensorsLike | None, group: Any) -> Tensor:
         if self.router is None:
-            return self.scores
+            return self._parameter("scores")
         if features is None:
             raise ValueError("BiLB4MTL with a `router` needs `features`; got None.")
         pooled = [tensor.detach().transpose(0, 1).flatten(1).mean(dim=1) for tensor in feature_list(features)]
@@ -256,15 +243,15 @@ class BiLB4MTL(LossBalancer):
             if clip is not None:
                 gradient = np.where((shares >= clip[0]) & (shares <= clip[1]), gradient, 0.0)
             if self.gate == "softmax":
-                return np.asarray(shares * (gradient - shares @ gradient))
+                return softmax_slopes(shares, gradient)
             return np.asarray(gradient * shares * (1.0 - shares))
 
         return shares if clip is None else np.clip(shares, *clip), pull_back
 
-    def _learn(self, scores: Tensor, gradient: FloatArray, values: FloatArray) -> None:
+    def _learn(self, scores: Tensor, gradient: FloatArray) -> None:
         adam = self._adam if self._by_itself else None
         if self.router is None:
-            descend([self.scores], gradient, adam, values)
+            self._learned.descend(scores, gradient, adam)
             return
         parameters: list[Tensor] = [parameter for parameter in self.router.parameters() if parameter.requires_grad]
         found = torch.autograd.grad(scores, parameters, torch.from_numpy(gradient).to(scores))
@@ -276,14 +263,10 @@ class BiLB4MTL(LossBalancer):
         self,
         closure: Callable[[], LossesLike],
         losses: Losses,
-        shared: list[Tensor] | None,
-        heads: list[list[Tensor]] | None,
+        lists: ParameterLists,
         group: Any,
     ) -> Callable[[FloatArray, FloatArray], FloatArray]:
-        if shared is None or heads is None:
-            parameters = leaves(losses.graph)
-        else:
-            parameters = shared + [parameter for head in heads for parameter in head]
+        parameters = leaves(losses.graph) if lists.shared is None or lists.heads is None else lists.every
         factor = np.ones(self.n_tasks) if self.preference is None else self.preference
 
         def run(shares: FloatArray, reference: FloatArray) -> FloatArray:

@@ -41,6 +41,7 @@ class DWA(LossBalancer):
         super().__init__(n_tasks)
         self.temperature = number("temperature", temperature, low=0.0, strict=True)
         self.steps_per_epoch = None if steps_per_epoch is None else integer("steps_per_epoch", steps_per_epoch, 1)
+        self._equal: FloatArray = np.ones(n_tasks)
         self._sum: FloatArray = np.zeros(n_tasks)
         self._n_steps = 0
         self._last: FloatArray | None = None
@@ -59,7 +60,7 @@ class DWA(LossBalancer):
         self._sum = self._sum + losses
         self._n_steps += 1
         if self._last is None or self._before_last is None:
-            return np.ones(self.n_tasks)
+            return np.array(self._equal)
         known = self._before_last != 0.0
         ratio = np.where(known, self._last / np.where(known, self._before_last, 1.0), 1.0)
         return self.n_tasks * softmax(ratio / self.temperature)

@@ -12,7 +12,7 @@ from ._distributed import mean_array
 from ._losses import Losses
 from ._state import Adam
 from ._types import FloatArray, LossesLike
-from .rlw import softmax
+from .rlw import softmax, softmax_slopes
 
 
 class FAMO(LossBalancer):
@@ -122,7 +122,5 @@ class FAMO(LossBalancer):
         """Move the logits along the relative decrease."""
         if self._before is None:
             return
-        shares = softmax(self._logits)
-        decrease = self._before - after
-        self._logits = self._adam.step(self._logits, shares * (decrease - shares @ decrease))
+        self._adam.step(self._logits, softmax_slopes(softmax(self._logits), self._before - after))
         self._before = None

@@ -117,9 +117,11 @@ class GradNorm(GramBalancer):
         gradient = np.sign(lengths - lengths.mean() * rates**self.alpha) * norms  # of (2)
         if self.parametrization == "softmax":
             gradient = weights * (gradient - float(weights @ gradient) / self.n_tasks)
-            self._variables = self._adam.step(self._variables, gradient)
+            self._adam.step(self._variables, gradient)
             return
-        moved = np.maximum(self._adam.step(self._variables, gradient), 0.0)
+        moved = self._variables.copy()
+        self._adam.step(moved, gradient)
+        moved = np.maximum(moved, 0.0)
         total = float(moved.sum())
         if total > 0.0:
             self._variables = moved * (self.n_tasks / total)

@@ -10,7 +10,7 @@ from torch import nn
 
 from .._validate import number
 from ._base import LossBalancer
-from ._learned import descend, read
+from ._learned import LearnedVector
 from ._state import Adam
 from ._types import FloatArray
 
@@ -49,10 +49,11 @@ class IMTLL(LossBalancer):
         super().__init__(n_tasks)
         self.log_scales = nn.Parameter(torch.zeros(n_tasks, dtype=torch.float64))
         self._by_itself = learning_rate is not None
+        self._learned = LearnedVector()
         self._adam = Adam(0.0 if learning_rate is None else number("learning_rate", learning_rate, low=0.0))
 
     def weights(self, losses: FloatArray) -> FloatArray:
-        variables = read([self.log_scales])
-        weights = np.exp(variables)
-        descend([self.log_scales], weights * losses - 1.0, self._adam if self._by_itself else None, variables)
+        scales = self._parameter("log_scales")
+        weights = np.exp(self._learned.read(scales))
+        self._learned.descend(scales, weights * losses - 1.0, self._adam if self._by_itself else None)
         return np.asarray(weights)

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import _core
 from .._validate import number
 from ._combination import combine, combine_pieces
 from ._gradient import GradientBalancer, HeadWeights
-from ._gram import tracked_gram
+from ._gram import gram_matrix, host_array, is_exact, on_core
 from ._host_matrix import host_matrix
 from ._types import FloatArray
 from .rlw import softmax
@@ -129,13 +130,20 @@ class MoCo(GradientBalancer):
             factors = np.where(norms > 0.0, losses / np.where(norms > 0.0, norms, 1.0), 0.0)
             matrix *= torch.from_numpy(factors).to(matrix)[:, None]
         self._n_steps += 1
-        own = tracked_gram(tracked, matrix, self.beta / self._n_steps**self.beta_decay)
+        slopes = _average(tracked, matrix, self.beta / self._n_steps**self.beta_decay, self._lambda)
         self._tracked = tracked
         rate = self.gamma / self._n_steps**self.gamma_decay
-        slopes = own @ self._lambda + self.rho * self._lambda
-        moved = self._lambda - rate * slopes
+        moved = self._lambda - rate * (slopes + self.rho * self._lambda)
         self._lambda = softmax(moved) if self.projection == "softmax" else simplex_projection(moved)
         return tracked
+
+
+def _average(tracked: Tensor, matrix: Tensor, rate: float, weights: FloatArray) -> FloatArray:
+    """Let Y move by ``rate`` of its way to the gradients, in place, and return its Gram matrix times the weights."""
+    if on_core(tracked) and tracked.is_contiguous():
+        return _core.running_average(host_array(matrix), rate, tracked.numpy(), weights, is_exact(tracked))
+    tracked.lerp_(matrix, rate)
+    return np.asarray(gram_matrix(tracked) @ weights)
 
 
 def simplex_projection(point: FloatArray) -> FloatArray:

@@ -41,3 +41,8 @@ class RLW(LossBalancer):
 def softmax(values: FloatArray) -> FloatArray:
     """Return exponentials that sum to 1; large values do not overflow."""
     return _core.softmax(values)
+
+
+def softmax_slopes(shares: FloatArray, gradient: FloatArray) -> FloatArray:
+    """Return the gradient on what ``shares`` is the softmax of, from the gradient on the shares."""
+    return _core.softmax_slopes(shares, gradient)

@@ -10,7 +10,7 @@ from torch import nn
 
 from .._validate import number
 from ._base import LossBalancer
-from ._learned import descend, read
+from ._learned import LearnedVector
 from ._state import Adam
 from ._types import FloatArray
 
@@ -48,9 +48,10 @@ class UW(LossBalancer):
         rate = 0.0 if learning_rate is None else number("learning_rate", learning_rate, low=0.0)
         self._adam = Adam(rate)
         self._by_itself = learning_rate is not None
+        self._learned = LearnedVector()
 
     def weights(self, losses: FloatArray) -> FloatArray:
-        variables = read([self.log_variances])
-        weights = 0.5 * np.exp(-variables)
-        descend([self.log_variances], 0.5 - weights * losses, self._adam if self._by_itself else None, variables)
+        variables = self._parameter("log_variances")
+        weights = 0.5 * np.exp(-self._learned.read(variables))
+        self._learned.descend(variables, 0.5 - weights * losses, self._adam if self._by_itself else None)
         return np.asarray(weights)

@@ -9,12 +9,12 @@
 namespace {
 
 void test_adam_step() {
-    const std::vector<double> vector = {1.0, -2.0}, gradient = {0.5, 0.0};
-    std::vector<double> first = {0.0, 0.0}, second = {0.0, 0.0}, moved(2, kNan);
-    pyasmg::adam_step(2, {0.1, 0.9, 0.99, 0.0, 0.0, 1.0 - 0.9, 1.0 - 0.99}, vector.data(), gradient.data(),
-                      first.data(), second.data(), moved.data());
-    CHECK(std::abs(moved[0] - 0.9) < 1e-15, "the first step has the length of the rate");
-    CHECK(std::isnan(moved[1]), "0 / 0 without eps");
+    const std::vector<double> gradient = {0.5, 0.0};
+    std::vector<double> vector = {1.0, -2.0}, first = {0.0, 0.0}, second = {0.0, 0.0};
+    pyasmg::adam_step(2, {0.1, 0.9, 0.99, 0.0, 0.0, 1.0 - 0.9, 1.0 - 0.99}, gradient.data(), vector.data(),
+                      first.data(), second.data());
+    CHECK(std::abs(vector[0] - 0.9) < 1e-15, "the first step has the length of the rate");
+    CHECK(std::isnan(vector[1]), "0 / 0 without eps");
     CHECK(std::abs(first[0] - 0.05) < 1e-16 && std::abs(second[0] - 0.0025) < 1e-17, "means");
 }
 
@@ -24,6 +24,31 @@ void test_softmax() {
     pyasmg::softmax(3, values.data(), shares.data());
     CHECK(shares[0] == 0.5 && shares[1] == 0.0 && shares[2] == 0.5, "large values");
     pyasmg::softmax(0, nullptr, nullptr);
+}
+
+void test_softmax_slopes() {
+    const std::vector<double> shares = {0.5, 0.25, 0.25}, gradient = {2.0, 0.0, 4.0};
+    std::vector<double> slopes(3, kNan);
+    pyasmg::softmax_slopes(3, shares.data(), gradient.data(), slopes.data());
+    CHECK(slopes[0] == 0.0 && slopes[1] == -0.5 && slopes[2] == 0.5, "around the mean");
+    pyasmg::softmax_slopes(0, nullptr, nullptr, nullptr);
+}
+
+// Gaps of one task, of equal losses, and of weighted ones.
+void test_gap_slopes() {
+    const std::vector<double> losses = {1.0, 3.0, 3.0}, shares = {0.5, 0.25, 0.25}, gain = {1.0, 2.0, 3.0};
+    std::vector<double> by_loss(3, kNan), by_share(3, kNan);
+    pyasmg::gap_slopes(3, {false, 2.0, 4.0, 0.0}, losses.data(), shares.data(), gain.data(), by_loss.data(),
+                       by_share.data());
+    CHECK(by_loss == (std::vector<double>{0.0, 3.0, 1.0}), "signs of the gaps");
+    CHECK(by_share == (std::vector<double>{4.0, 8.0, 12.0}), "the gain");
+    pyasmg::gap_slopes(3, {true, 2.0, 4.0, 0.0}, losses.data(), shares.data(), gain.data(), by_loss.data(),
+                       by_share.data());
+    CHECK(by_loss == (std::vector<double>{1.0, 1.5, 1.0}), "signs of the weighted gaps");
+    CHECK(by_share == (std::vector<double>{2.0, 14.0, 12.0}), "the weights enter the gaps");
+    pyasmg::gap_slopes(1, {true, 2.0, 4.0, 0.5}, losses.data(), shares.data(), gain.data(), by_loss.data(),
+                       by_share.data());
+    CHECK(by_loss[0] == 2.0 && by_share[0] == 4.0, "one task has no gap");
 }
 
 // Against every cut of the sorted values into two groups.

@@ -227,6 +227,19 @@ def test_the_matrix_is_not_saved() -> None:
     assert pickle.loads(pickle.dumps(balancer))._workspace is None
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_leaves_in_no_list(name: str) -> None:
+    """Methods that look at losses only reach what ``loss.backward()`` reaches; the others, what they are told."""
+    network, balancer = Network(M), CASES[name].make(M)
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    losses = [loss * scale for loss in network(batches(1)[0])[1]]
+    told = list(network.trunk.parameters())
+    balancer.backward(losses, shared=told[1:], heads=network.head_lists())
+    reached = isinstance(balancer, mtl.LossBalancer)
+    assert (scale.grad is not None) == (told[0].grad is not None) == reached
+    assert all(parameter.grad is not None for parameter in told[1:])
+
+
 # ---- the scaler ----
 
 

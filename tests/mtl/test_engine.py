@@ -32,8 +32,8 @@ def test_without_the_engine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", ["EW", "MGDA"])
-def test_other_classes_of_parameters_take_the_public_functions(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("features", [False, True])
+def test_other_classes_of_parameters_take_the_public_functions(features: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for function in ("grad", "backward"):
         original = getattr(torch.autograd, function)
@@ -44,10 +44,12 @@ def test_other_classes_of_parameters_take_the_public_functions(name: str, monkey
 
         monkeypatch.setattr(torch.autograd, function, counted)
     parameter = Marked(torch.ones(2))
-    losses = [(parameter * (i + 1.0)).square().sum() for i in range(2)]
-    mtl.METHODS[name](2).backward(losses, shared=[parameter], heads=[[], []])
+    representation = parameter * 2.0
+    losses = [(representation * (i + 1.0)).square().sum() for i in range(2)]
+    chosen = {"features": representation} if features else {}
+    mtl.MGDA(2).backward(losses, shared=[parameter], heads=[[], []], **chosen)
     assert parameter.grad is not None
-    assert calls == (["backward"] if name == "EW" else ["grad", "grad"])
+    assert calls == (["backward"] if features else ["grad", "grad"])
 
 
 def test_an_empty_list_is_refused_as_in_torch() -> None:

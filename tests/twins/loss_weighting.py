@@ -17,6 +17,25 @@ def softmax(values):
     return powers / powers.sum()
 
 
+def softmax_slopes(shares, gradient):
+    """The Jacobian of the softmax times a vector."""
+    return (np.diag(shares) - np.outer(shares, shares)) @ gradient
+
+
+def gap_slopes(losses, shares, gain, weighted, upper, lower, smoothing):
+    """The gradients on the losses and on the shares: gap by gap."""
+    factors = shares if weighted else np.ones(len(losses))
+    values = factors * losses
+    slopes = np.zeros(len(losses))
+    for i in range(len(losses) - 1):
+        gap = values[i] - values[i + 1]
+        slope = np.sign(gap) if smoothing == 0.0 else gap / np.sqrt(gap**2 + smoothing)
+        slopes[i] += slope
+        slopes[i + 1] -= slope
+    by_share = lower * gain + (upper * slopes * losses if weighted else 0.0)
+    return upper * slopes * factors + lower * shares, by_share
+
+
 def group_means(values, n_groups):
     """By a table: ``spread[i, j]`` is the sum of squares around the mean of the different values i to j - 1."""
     distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
