@@ -131,10 +131,14 @@ class MoCo(GradientBalancer):
             matrix *= torch.from_numpy(factors).to(matrix)[:, None]
         self._n_steps += 1
         slopes = _average(tracked, matrix, self.beta / self._n_steps**self.beta_decay, self._lambda)
-        self._tracked = tracked
+        if tracked is not self._tracked:
+            self._tracked = tracked
         rate = self.gamma / self._n_steps**self.gamma_decay
-        moved = self._lambda - rate * (slopes + self.rho * self._lambda)
-        self._lambda = softmax(moved) if self.projection == "softmax" else simplex_projection(moved)
+        moved = [
+            weight - rate * (slope + self.rho * weight)
+            for weight, slope in zip(self._lambda.tolist(), slopes.tolist(), strict=True)
+        ]
+        self._lambda = softmax(np.array(moved)) if self.projection == "softmax" else simplex_projection(moved)
         return tracked
 
 
@@ -146,13 +150,13 @@ def _average(tracked: Tensor, matrix: Tensor, rate: float, weights: FloatArray) 
     return np.asarray(gram_matrix(tracked) @ weights)
 
 
-def simplex_projection(point: FloatArray) -> FloatArray:
+def simplex_projection(point: Sequence[float]) -> FloatArray:
     """Return the point of the simplex next to ``point``, by sorting."""
-    ordered = sorted(point.tolist(), reverse=True)
+    ordered = sorted(point, reverse=True)
     largest, total, level = ordered[0], 0.0, 0.0
     for k, value in enumerate(ordered, start=1):
         total += value - largest  # changes nothing, and keeps digits
         excess = (total - 1.0) / k
         if value - largest > excess:
             level = excess
-    return np.array([max(value - largest - level, 0.0) for value in point.tolist()])
+    return np.array([max(value - largest - level, 0.0) for value in point])

@@ -52,7 +52,7 @@ def test_projection_onto_the_simplex() -> None:
     for m in (1, 2, 5, 40):
         for scale in (1e-3, 1.0, 1e6, 1e20):
             point = scale * rng.standard_normal(m)
-            found = simplex_projection(point)
+            found = simplex_projection(point.tolist())
             assert found.min() >= 0.0
             assert found.sum() == pytest.approx(1.0, abs=1e-12)
             if scale < 1e10:
