@@ -70,26 +70,27 @@ struct EstimateKernel {
         }
     }
 
-    PYASMG_HD void standardise(std::size_t row, std::size_t r, const T (&given)[kPerThread], const State& state,
-                               Place place, T (&z)[kPerThread]) const {
-        if constexpr (source != Source::given) {
-            owned_normals(at.address(row), first(place) / kTile, place.thread, z);
-            if (at.sign(row) < T(0)) {
-                PYASMG_UNROLL
-                for (int c = 0; c < kPerThread; ++c) z[c] = -z[c];
-            }
-        }
-        const T factor = source == Source::regenerated || pull == nullptr ? T(0) : pull[r];
+    // In the usual case there is nothing to ask: all coordinates and rows exist, and x counts as it stands. To ask
+    // takes longer than to add up.
+    PYASMG_HD bool is_usual(std::size_t step, Place place) const {
+        return first(place) + kTile <= coordinate_end && (step + 1) * kRowGroup <= n_rows &&
+               (source == Source::regenerated || pull == nullptr);
+    }
+
+    template <bool kUsual>
+    PYASMG_HD void standardise(std::size_t r, const T (&given)[kPerThread], const State& state, Place place,
+                               T (&z)[kPerThread]) const {
+        const T factor = kUsual || source == Source::regenerated || pull == nullptr ? T(0) : pull[r];
         PYASMG_UNROLL
         for (int c = 0; c < kPerThread; ++c) {
             const std::size_t k = first(place) + owned(place.thread, c);
-            if (k >= coordinate_end) {
+            if (!kUsual && k >= coordinate_end) {
                 z[c] = T(0);
                 continue;
             }
             if constexpr (source == Source::regenerated) continue;
             const T mean = state.mean[c];
-            const T value = factor != T(0) ? mean + (given[c] - mean) * factor : given[c];
+            const T value = !kUsual && factor != T(0) ? mean + (given[c] - mean) * factor : given[c];
             if constexpr (source == Source::given) {
                 z[c] = (value - mean) * state.inverse_std[c];
             } else {
@@ -99,28 +100,52 @@ struct EstimateKernel {
     }
 
     PYASMG_HD void produce(std::size_t step, State& state, Place place, void* shared) const {
+        if (is_usual(step, place)) {
+            add_rows<true>(step, state, place, shared);
+        } else {
+            add_rows<false>(step, state, place, shared);
+        }
+    }
+
+    template <bool kUsual>
+    PYASMG_HD void add_rows(std::size_t step, State& state, Place place, void* shared) const {
         const std::size_t r0 = step * kRowGroup;
         T given[kRowGroup][kPerThread] = {};
         if constexpr (source != Source::regenerated) {
             PYASMG_UNROLL
             for (std::size_t r = 0; r < kRowGroup; ++r) {
-                if (r0 + r >= n_rows) continue;
-                const T* from = x + static_cast<std::size_t>(rows[r0 + r]) * at.dimension + first(place);
+                if (!kUsual && r0 + r >= n_rows) continue;
+                const std::size_t start = first(place) + owned(place.thread, 0);
+                const T* from = x + static_cast<std::size_t>(rows[r0 + r]) * at.dimension + start;
                 PYASMG_UNROLL
                 for (int c = 0; c < kPerThread; ++c) {
-                    const std::size_t k = owned(place.thread, c);
-                    if (first(place) + k < coordinate_end) given[r][c] = load_streaming(from + k);
+                    const std::size_t k = owned(0, c);
+                    if (kUsual || start + k < coordinate_end) given[r][c] = load_streaming(from + k);
                 }
             }
         }
+        T normals[kPerThread] = {};
+        std::uint32_t candidate = 0;  // whose normals these are
         PYASMG_UNROLL
         for (std::size_t r = 0; r < kRowGroup; ++r) {
-            if (r0 + r >= n_rows) continue;
+            if (!kUsual && r0 + r >= n_rows) continue;
             T z[kPerThread];
-            standardise(rows[r0 + r], r0 + r, given[r], state, place, z);
+            if constexpr (source != Source::given) {
+                const std::size_t row = rows[r0 + r];
+                const RandomAddress address = at.address(row);
+                if (r == 0 || address.candidate != candidate) {  // a pair has the same
+                    owned_normals(address, first(place) / kTile, place.thread, normals);
+                    candidate = address.candidate;
+                }
+                const bool turned = at.sign(row) < T(0);
+                PYASMG_UNROLL
+                for (int c = 0; c < kPerThread; ++c) z[c] = turned ? -normals[c] : normals[c];
+            }
+            standardise<kUsual>(r0 + r, given[r], state, place, z);
+            const T* weights = w + (r0 + r) * m + objective;
             PYASMG_UNROLL
             for (int i = 0; i < M; ++i) {
-                const T weight = i < active ? w[(r0 + r) * m + objective + static_cast<std::size_t>(i)] : T(0);
+                const T weight = i < active ? weights[i] : T(0);
                 PYASMG_UNROLL
                 for (int c = 0; c < kPerThread; ++c) {
                     const T weighted = weight * z[c];
@@ -129,12 +154,11 @@ struct EstimateKernel {
                 }
             }
             if (norms == nullptr) continue;
-            T* to = squares(shared, step) + r * kRowStride;
+            // the four coordinates of a thread lie in one group of 64
+            T* to =
+                squares(shared, step) + r * kRowStride + place.thread / kLanes * (64 + kLanes) + place.thread % kLanes;
             PYASMG_UNROLL
-            for (int c = 0; c < kPerThread; ++c) {
-                const std::size_t k = owned(place.thread, c);
-                to[k + k / 64 * kLanes] = z[c] * z[c];
-            }
+            for (int c = 0; c < kPerThread; ++c) to[c * kLanes] = z[c] * z[c];
         }
     }
 
