@@ -11,7 +11,9 @@
 namespace pyasmg {
 namespace {
 
-constexpr std::size_t kBlock = 1024;  // columns: the rows of a block stay in the caches between the two loops
+// Columns: the rows of a block stay in the caches between the two loops. A quarter of it takes up to twice as long, as
+// hardware prefetching starts anew with each row.
+constexpr std::size_t kBlock = 4096;
 
 template <class T>
 struct Rows {

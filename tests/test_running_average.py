@@ -14,7 +14,7 @@ def matrix(m, d, dtype, seed=0):
 @pytest.mark.parametrize("in_double", [False, True])
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.99, 1.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("m", "d"), [(1, 1), (2, 0), (3, 15), (5, 1025), (13, 3001), (0, 4)])
+@pytest.mark.parametrize(("m", "d"), [(1, 1), (2, 0), (3, 15), (5, 4097), (13, 9001), (0, 4)])
 def test_twin(m, d, dtype, rate, in_double, simd_level):
     X, Y, weights = matrix(m, d, dtype), matrix(m, d, dtype, seed=1), matrix(m, 1, np.float64, seed=2)[:, 0].copy()
     before, kept = Y.copy(), X.copy()
@@ -49,12 +49,12 @@ def test_sums_stay_accurate_over_many_columns(simd_level):
 
 @pytest.mark.parametrize("in_double", [False, True])
 def test_same_bits_at_every_level(in_double):
-    X, weights = matrix(5, 3001, np.float32), np.random.default_rng(0).random(5)
+    X, weights = matrix(5, 9001, np.float32), np.random.default_rng(0).random(5)
     best, found = _core.simd_level(), []
     try:
         for level in _core.simd_levels():
             _core.set_simd_level(level)
-            Y = matrix(5, 3001, np.float32, seed=1)
+            Y = matrix(5, 9001, np.float32, seed=1)
             found.append((_core.running_average(X, 0.3, Y, weights, in_double), Y))
     finally:
         _core.set_simd_level(best)
