@@ -167,12 +167,12 @@ class BiLB4MTL(LossBalancer):
         if (closure is None) != (self.inner_steps == 0):
             need = "needs a `closure`" if closure is None else "takes no `closure`"
             raise ValueError(f"BiLB4MTL with inner_steps = {self.inner_steps} {need}.")
-        if closure is not None:
-            parameters = parameter_lists(shared, heads, self.n_tasks)
-            shared, heads, _ = parameters  # iterators can be read once
-            self._descend = self._double_loop(closure, Losses(losses, self.n_tasks), parameters, group)
-        self._scored = None if self.router is None else self._score(features, group)
         try:
+            if closure is not None:
+                parameters = parameter_lists(shared, heads, self.n_tasks)
+                shared, heads, _ = parameters  # iterators can be read once
+                self._descend = self._double_loop(closure, Losses(losses, self.n_tasks), parameters, group)
+            self._scored = None if self.router is None else self._score(features, group)
             self._backward(Call(losses, shared, heads, features, retain_graph, scaler, group))
         finally:
             self._scored = self._descend = None
