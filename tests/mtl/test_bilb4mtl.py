@@ -262,3 +262,16 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
 def test_a_router_that_is_no_module() -> None:
     with pytest.raises(TypeError, match=r"`router` must be a torch.nn.Module; got 3\."):
         mtl.BiLB4MTL(2, router=3)
+
+
+def test_a_call_that_fails_leaves_no_closure() -> None:
+    balancer = mtl.BiLB4MTL(2, router=torch.nn.Linear(3, 2), inner_steps=1)
+    parameter = torch.nn.Parameter(torch.ones(3))
+
+    def losses() -> list[torch.Tensor]:
+        return [parameter.sum(), parameter.square().sum()]
+
+    with pytest.raises(ValueError, match="needs `features`"):
+        balancer.backward(losses(), closure=losses)
+    assert balancer._descend is None
+    assert parameter.grad is None
