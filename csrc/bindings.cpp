@@ -31,6 +31,7 @@
 #include "sign_dropout.hpp"
 #include "simd.hpp"
 #include "simplex_qp.hpp"
+#include "tensors.hpp"
 #include "update.hpp"
 
 namespace py = pybind11;
@@ -428,6 +429,16 @@ PYBIND11_MODULE(_core, m) {
         py::arg("values").noconvert(), py::arg("n_groups"));
 
     m.def("distinct_leaves", &pyasmg::distinct_leaves, py::arg("kind"), py::arg("first"), py::arg("others"));
+
+    py::class_<pyasmg::Tensors>(m, "Tensors")
+        .def(py::init<const py::type&, const py::type&>(), py::arg("kind"), py::arg("parameter"))
+        .def("scalars", &pyasmg::Tensors::scalars, py::arg("list"), py::arg("n"))
+        .def("fill_row", &pyasmg::Tensors::fill_row, py::arg("matrix"), py::arg("row"), py::arg("found"),
+             py::arg("count"))
+        .def("scale", &pyasmg::Tensors::scale, py::arg("tensors"), py::arg("factors"))
+        .def("place", &pyasmg::Tensors::place, py::arg("parameters"), py::arg("gradients"))
+        .def("combine", &pyasmg::Tensors::combine, py::arg("matrix"), py::arg("weights").noconvert(),
+             py::arg("factor"), py::arg("outs"));
 
     // Returns (weights, number of Newton steps).
     m.def(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import _core
 from ._gram import host_array, on_core
+from ._tensors import usual
 from ._types import FloatArray
 
 
@@ -27,13 +28,14 @@ def combine_pieces(weights: FloatArray, matrix: Tensor, shapes: Sequence[Sequenc
     """
     largest = max(map(abs, weights.tolist()))
     factor = 1.0 if 1e-10 < largest < 1e10 or largest == 0.0 else largest
-    scaled = weights if factor == 1.0 else weights / factor
+    scaled = np.ascontiguousarray(weights if factor == 1.0 else weights / factor, np.float64)
     if not on_core(matrix):
         direction = torch.as_tensor(scaled).to(matrix) @ matrix
         return cut(direction if factor == 1.0 else direction * factor, shapes)
-    pieces = [torch.empty(tuple(shape), dtype=matrix.dtype) for shape in shapes]
-    outs = [piece.numpy() for piece in pieces]
-    _core.combine_rows(host_array(matrix), np.ascontiguousarray(scaled, np.float64), factor, outs)
+    pieces = [torch.empty(tuple(shape), dtype=matrix.dtype, device=matrix.device) for shape in shapes]
+    if not usual.combine(matrix, scaled, factor, pieces):
+        outs = [piece.numpy() for piece in pieces]
+        _core.combine_rows(host_array(matrix), scaled, factor, outs)
     return pieces
 
 

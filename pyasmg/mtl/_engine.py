@@ -5,7 +5,7 @@ What is passed here has been checked, or made, by this package. What is not the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,16 +16,31 @@ _run: Any = getattr(getattr(torch.autograd.Variable, "_execution_engine", None),
 _USUAL = {Tensor, nn.Parameter}  # other classes may have a rule of their own
 
 
+TensorTuple = tuple[Tensor, ...]
+Gradients = tuple[Tensor | None, ...]
+
+
 def gradients(
     roots: Sequence[Tensor], starts: Sequence[Tensor], inputs: Sequence[Tensor], retain_graph: bool
-) -> tuple[Tensor | None, ...]:
+) -> Gradients:
     """Return the gradients on the inputs for those on the roots; None where no root depends on an input."""
-    if _run is None or not set(map(type, inputs)) <= _USUAL:
-        return torch.autograd.grad(roots, inputs, starts, retain_graph=retain_graph, allow_unused=True)
-    found: tuple[Tensor | None, ...] = _run(
-        tuple(roots), tuple(starts), retain_graph, False, tuple(inputs), allow_unreachable=True, accumulate_grad=False
+    return pass_for(inputs)(tuple(roots), tuple(starts), tuple(inputs), retain_graph)
+
+
+def pass_for(inputs: Iterable[Tensor]) -> Callable[[TensorTuple, TensorTuple, TensorTuple, bool], Gradients]:
+    """Return what :func:`gradients` does for tuples, and inputs that are among these."""
+    return _public if _run is None or not set(map(type, inputs)) <= _USUAL else _direct
+
+
+def _direct(roots: TensorTuple, starts: TensorTuple, inputs: TensorTuple, retain_graph: bool) -> Gradients:
+    found: Gradients = _run(
+        roots, starts, retain_graph, False, inputs, allow_unreachable=True, accumulate_grad=False
     )
     return found
+
+
+def _public(roots: TensorTuple, starts: TensorTuple, inputs: TensorTuple, retain_graph: bool) -> Gradients:
+    return torch.autograd.grad(roots, inputs, starts, retain_graph=retain_graph, allow_unused=True)
 
 
 def accumulate(

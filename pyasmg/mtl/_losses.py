@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .._validate import describe
 from ._engine import accumulate, gradients
+from ._tensors import usual
 from ._types import FloatArray, LossesLike
 
 _REQUIRES_GRAD = operator.attrgetter("requires_grad")
@@ -40,22 +41,26 @@ class Losses:
     """
 
     def __init__(self, losses: LossesLike, n_tasks: int, *, gradients: bool = True, joined: bool = False) -> None:
-        self._start: Tensor | None = None  # of the last task
-        if joined and type(losses) in (list, tuple) and (vector := _join(losses, n_tasks)) is not None:
-            values = vector.tolist()
-            if all(map(math.isfinite, values)) and all(map(_REQUIRES_GRAD, losses)):
-                self._vector: Tensor | None = vector
-                self._list: list[Tensor] = []
-                self.values: FloatArray = np.array(values)
+        self._vector: Tensor | None = None
+        self._list: list[Tensor] = []
+        if type(losses) in (list, tuple):
+            if joined and (vector := _join(losses, n_tasks)) is not None:
+                values = vector.tolist()
+                if all(map(math.isfinite, values)) and all(map(_REQUIRES_GRAD, losses)):
+                    self._vector = vector
+                    self.values: FloatArray = np.array(values)
+                    return
+            found = None if joined else usual.scalars(losses, n_tasks)
+            if found is not None:
+                self._list = list(losses)
+                self.values = found
                 return
         # not the usual case, or an error to be named
         if isinstance(losses, Tensor):
             if losses.shape != (n_tasks,):
                 raise ValueError(f"`losses` must have shape (n_tasks,) = ({n_tasks},); got {tuple(losses.shape)}.")
             self._vector = losses
-            self._list = []
         else:
-            self._vector = None
             self._list = _scalars(losses, n_tasks)
         graph = self.graph
         for dtype in {loss.dtype for loss in graph}:
@@ -81,25 +86,26 @@ class Losses:
             vector = torch.stack([loss.reshape(()).double() for loss in self._list])
         return cast("list[float]", vector.tolist())
 
-    def task_grad(self, task: int, inputs: list[Tensor], scale: float, retain_graph: bool) -> tuple[Tensor | None, ...]:
-        """Return the gradient of one loss times ``scale``; None where the loss does not depend on an input."""
-        if self._vector is None:
-            root = self._list[task]
-            start = self._start
-            if start is None or (start.shape, start.dtype, start.device) != (root.shape, root.dtype, root.device):
-                start = self._start = _start(root, scale)
-        else:
-            root = self._vector
-            start = torch.zeros_like(root, requires_grad=False)
-            start[task] = scale
-        return gradients([root], [start], inputs, retain_graph)
+    def roots(self, scale: float) -> list[tuple[Tensor, Tensor]]:
+        """Return what the backward pass of each task starts from, and the gradient there: the loss times ``scale``."""
+        if self._vector is not None:
+            starts = torch.diag(torch.full_like(self._vector, scale, requires_grad=False))
+            return [(self._vector, start) for start in starts]
+        made: dict[Any, Tensor] = {}
+        roots = []
+        for loss in self._list:
+            kind = (loss.shape, loss.dtype, loss.device)
+            if kind not in made:
+                made[kind] = _start(loss, scale)
+            roots.append((loss, made[kind]))
+        return roots
 
     def backward(self, weights: FloatArray, retain_graph: bool) -> None:
         """Accumulate the gradient of the weighted sum of the losses into ``.grad`` of all leaves: one backward pass."""
         roots, starts = self._weighted(weights)
         accumulate(roots, starts, None, retain_graph)
 
-    def grad(self, weights: FloatArray, inputs: list[Tensor], retain_graph: bool) -> tuple[Tensor | None, ...]:
+    def grad(self, weights: FloatArray, inputs: Sequence[Tensor], retain_graph: bool) -> tuple[Tensor | None, ...]:
         """Return the gradient of the weighted sum of the losses: one backward pass."""
         roots, starts = self._weighted(weights)
         return gradients(roots, starts, inputs, retain_graph)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .. import _core
 from .._validate import describe
+from ._tensors import usual
 from ._types import ParametersLike, TensorsLike
 
 Listed = list[Tensor] | tuple[Tensor, ...]
@@ -137,7 +138,8 @@ def leaves(roots: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> list[Tensor]
 
 def accumulate(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
     """Add each gradient to ``.grad``, as a backward pass does; a gradient that becomes ``.grad`` is not copied."""
-    for parameter, gradient in zip(parameters, gradients, strict=True):
+    for i in usual.place(parameters, gradients):
+        parameter, gradient = parameters[i], gradients[i]
         if gradient is None:
             continue
         if parameter.grad is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from . import _engine
 from ._distributed import mean, mean_array, mean_gradients
+from ._engine import Gradients, pass_for
 from ._host_matrix import host_matrix
 from ._losses import Losses
 from ._parameters import accumulate, feature_list, leaves, parameter_lists
+from ._tensors import usual
 from ._types import FloatArray, ParametersLike, TensorsLike
 
 
@@ -50,9 +53,9 @@ class TaskGradients:
             known = {id(parameter) for parameter in trunk}
             rest = [leaf for leaf in leaves(losses.graph, self._features or ()) if id(leaf) not in known]
             own = [rest] * self._n_tasks
-        self._shared, self._heads = list(trunk), list(map(list, own))
+        self._shared, self._heads = tuple(trunk), tuple(map(tuple, own))
         self._head_gradients: list[Sequence[Tensor | None]] = []
-        self._targets = self._shared if self._features is None else self._features
+        self._targets = self._shared if self._features is None else tuple(self._features)
 
     def compute(self, workspace: Tensor | None = None) -> Tensor:
         """Return the matrix of shape (m, d), in ``workspace`` where that fits; one backward pass per task."""
@@ -65,26 +68,27 @@ class TaskGradients:
             matrix = host_matrix(shape, dtype)
         else:
             matrix = torch.empty(shape, dtype=dtype, device=device)
-        for task in range(self._n_tasks):
-            self._head_gradients.append(self._fill_row(task, matrix[task], sizes))
+        run = pass_for([*targets, *itertools.chain.from_iterable(self._heads)])
+        keep_all, last = self._retain_graph or self._features is not None, self._n_tasks - 1
+        for task, (root, start) in enumerate(self._losses.roots(self._scale)):
+            inputs = targets + self._heads[task]
+            # nothing here refers to the result: its memory, warm in the cache, is free for the next task
+            rest = self._store(matrix, task, run((root,), (start,), inputs, keep_all or task < last))
+            self._head_gradients.append(rest)
         if self._features is None:
             mean(matrix, self._group)
         return matrix
 
-    def _fill_row(self, task: int, row: Tensor, sizes: Sequence[int]) -> Sequence[Tensor | None]:
-        """Write the gradient of one task into its row, and return those of its head.
-
-        A function of its own, so that the memory of this gradient, warm in the cache, is free for the next task.
-        """
-        targets = self._targets
-        keep = self._retain_graph or self._features is not None or task < self._n_tasks - 1
-        found = self._losses.task_grad(task, targets + self._heads[task], self._scale, keep)
-        on_targets = found[: len(targets)]
-        if all(gradient is None for gradient in on_targets):
-            name = "shared parameter" if self._features is None else "entry of `features`"
-            raise ValueError(f"the loss of each task must depend on some {name}; that of task {task} does not.")
-        _fill(row, on_targets, sizes)
-        return found[len(targets) :]
+    def _store(self, matrix: Tensor, task: int, found: Gradients) -> Gradients:
+        """Write the gradient of one task into its row, and return those of its head."""
+        n_targets = len(self._targets)
+        if not usual.fill_row(matrix, task, found, n_targets):
+            on_targets = found[:n_targets]
+            if all(gradient is None for gradient in on_targets):
+                name = "shared parameter" if self._features is None else "entry of `features`"
+                raise ValueError(f"the loss of each task must depend on some {name}; that of task {task} does not.")
+            _fill(matrix[task], on_targets, [target.numel() for target in self._targets])
+        return found[n_targets:]
 
     def gram(self, gram: FloatArray) -> FloatArray:
         """Return the Gram matrix of the unscaled gradients of the joined batch."""
@@ -110,7 +114,7 @@ class TaskGradients:
 
     def backward_weighted(self, weights: FloatArray, head_weights: FloatArray) -> None:
         """Accumulate for weights that are known: one backward pass, and one through the heads if theirs differ."""
-        own = _unique(parameter for head in self._heads for parameter in head)
+        own = tuple(_unique(parameter for head in self._heads for parameter in head))
         same = bool((weights == head_weights).all())
         keep = self._retain_graph or not same
         inputs = self._shared + own if same else self._shared
@@ -119,7 +123,7 @@ class TaskGradients:
             found += self._losses.grad(head_weights * self._scale, own, self._retain_graph)
             inputs = inputs + own
         means = mean_gradients(inputs, found, self._group)
-        accumulate(inputs, [None if gradient is None else _owned(gradient) for gradient in means])
+        accumulate(inputs, [_owned(gradient) for gradient in means])
 
     def _through_trunk(self, starts: list[Tensor]) -> None:
         features = self._features or []
@@ -130,11 +134,14 @@ class TaskGradients:
         accumulate(self._shared, mean_gradients(self._shared, found, self._group))
 
     def _write_heads(self, head_weights: FloatArray | None) -> None:
-        weights = [1.0] * self._n_tasks if head_weights is None else head_weights.tolist()
         if self._group is None and self._disjoint:
-            for head, found, weight in zip(self._heads, self._head_gradients, weights, strict=True):
-                accumulate(head, [_weighted(gradient, weight) for gradient in found])
+            copies = [_owned(gradient) for found in self._head_gradients for gradient in found]
+            if head_weights is not None:
+                pairs = zip(head_weights.tolist(), self._heads, strict=True)
+                _scale(copies, [weight for weight, head in pairs for _ in head])
+            accumulate(list(itertools.chain.from_iterable(self._heads)), copies)
             return
+        weights = [1.0] * self._n_tasks if head_weights is None else head_weights.tolist()
         parameters = _unique(parameter for head in self._heads for parameter in head)
         total: dict[int, Tensor] = {}
         for head, found, weight in zip(self._heads, self._head_gradients, weights, strict=True):
@@ -144,7 +151,7 @@ class TaskGradients:
                 if id(parameter) in total:
                     total[id(parameter)].add_(gradient, alpha=weight)
                 else:
-                    total[id(parameter)] = _weighted(gradient, weight)
+                    total[id(parameter)] = gradient * weight
         sums = [total.get(id(parameter)) for parameter in parameters]
         accumulate(parameters, mean_gradients(parameters, sums, self._group))
 
@@ -173,15 +180,17 @@ def _fill(row: Tensor, gradients: Sequence[Tensor | None], sizes: Sequence[int])
             part.copy_((gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1))
 
 
-def _weighted(gradient: Tensor | None, weight: float) -> Any:
-    if gradient is None:
-        return None
-    return _owned(gradient) if weight == 1.0 else gradient * weight
+def _scale(tensors: Sequence[Tensor | None], factors: Sequence[float]) -> None:
+    """Multiply tensors that are nobody else's by factors."""
+    for i in usual.scale(tensors, factors):
+        tensor = tensors[i]
+        if tensor is not None:
+            tensor.mul_(factors[i])
 
 
-def _owned(gradient: Tensor) -> Tensor:
+def _owned(gradient: Any) -> Any:
     """Return a gradient that may be written to: those of autograd may be expanded, or shared between parameters."""
-    return gradient.clone(memory_format=torch.contiguous_format)
+    return None if gradient is None else gradient.clone(memory_format=torch.contiguous_format)
 
 
 def _unique(tensors: Any) -> list[Tensor]:
