@@ -431,14 +431,18 @@ PYBIND11_MODULE(_core, m) {
     m.def("distinct_leaves", &pyasmg::distinct_leaves, py::arg("kind"), py::arg("first"), py::arg("others"));
 
     py::class_<pyasmg::Tensors>(m, "Tensors")
-        .def(py::init<const py::type&, const py::type&>(), py::arg("kind"), py::arg("parameter"))
+        .def(py::init<const py::type&, const py::type&, const py::function&>(), py::arg("kind"), py::arg("parameter"),
+             py::arg("empty_like"))
         .def("scalars", &pyasmg::Tensors::scalars, py::arg("list"), py::arg("n"))
         .def("fill_row", &pyasmg::Tensors::fill_row, py::arg("matrix"), py::arg("row"), py::arg("found"),
              py::arg("count"))
-        .def("scale", &pyasmg::Tensors::scale, py::arg("tensors"), py::arg("factors"))
+        .def("fits", &pyasmg::Tensors::fits, py::arg("matrix"), py::arg("n_rows"), py::arg("targets"))
+        .def("gram", &pyasmg::Tensors::gram, py::arg("matrix"), py::arg("exact_work"))
         .def("place", &pyasmg::Tensors::place, py::arg("parameters"), py::arg("gradients"))
+        .def("place_copies", &pyasmg::Tensors::place_copies, py::arg("parameters"), py::arg("gradients"),
+             py::arg("factors"))
         .def("combine", &pyasmg::Tensors::combine, py::arg("matrix"), py::arg("weights").noconvert(),
-             py::arg("factor"), py::arg("outs"));
+             py::arg("targets"));
 
     // Returns (weights, number of Newton steps).
     m.def(

@@ -6,6 +6,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -14,6 +15,7 @@
 
 #include "leaf_lists.hpp"
 #include "row_combination.hpp"
+#include "row_products.hpp"
 
 namespace pyasmg {
 
@@ -55,8 +57,10 @@ constexpr std::uint8_t floating = 2;
 
 class Tensors {
 public:
-    // `kind` and `parameter` are the classes of tensors to be read: subclasses may have rules of their own.
-    Tensors(const pybind11::type& kind, const pybind11::type& parameter) : kind_{kind}, parameter_{parameter} {
+    // `kind` and `parameter` are the classes of tensors to be read: subclasses may have rules of their own; `empty_like`
+    // makes new ones.
+    Tensors(const pybind11::type& kind, const pybind11::type& parameter, const pybind11::function& empty_like)
+        : kind_{kind}, parameter_{parameter}, empty_like_{empty_like} {
         const auto capsule = pybind11::getattr(kind, "__dlpack_c_exchange_api__", pybind11::none());
         if (!PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api")) return;  // an older PyTorch
         auto* header = static_cast<const dlpack::Header*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
@@ -106,66 +110,92 @@ public:
         return n_left == 0;
     }
 
-    // Multiplies tensors by factors, in place; the positions of those that it leaves alone.
-    std::vector<std::size_t> scale(const std::vector<pybind11::object>& tensors,
-                                   const std::vector<double>& factors) const {
-        if (factors.size() != tensors.size()) throw std::invalid_argument("as many factors as tensors are needed.");
-        std::vector<std::size_t> left;
-        for (std::size_t i = 0; i < tensors.size(); ++i) {
-            const auto found = view(tensors[i]);
-            if (!found) {
-                left.push_back(i);
-            } else if (found->in_double) {
-                multiply(static_cast<double*>(found->data), found->size, factors[i]);
-            } else {
-                multiply(static_cast<float*>(found->data), found->size, factors[i]);
-            }
-        }
-        return left;
-    }
-
-    // Makes each tensor the `.grad` of its parameter, where that is None and both are alike; the positions of the rest.
-    std::vector<std::size_t> place(pybind11::handle parameters, pybind11::handle gradients) const {
-        namespace py = pybind11;
-        if (!is_list(parameters) || !is_list(gradients) ||
-            PySequence_Fast_GET_SIZE(parameters.ptr()) != PySequence_Fast_GET_SIZE(gradients.ptr())) {
-            throw std::invalid_argument("two lists of the same length are needed.");
-        }
-        std::vector<std::size_t> left;
-        for (py::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(parameters.ptr()); ++i) {
-            const auto parameter =
-                py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(parameters.ptr(), i));
-            const auto gradient = py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(gradients.ptr(), i));
-            const auto to = view(parameter, Layout::any), from = view(gradient);
-            if (to && from && to->in_double == from->in_double && py::getattr(parameter, grad_).is_none()) {
-                py::setattr(parameter, grad_, gradient);
-            } else {
-                left.push_back(static_cast<std::size_t>(i));
-            }
-        }
-        return left;
-    }
-
-    // combine_rows() into these tensors, one after the other; False, and nothing is done, where one is not usual.
-    bool combine(pybind11::handle matrix, const pybind11::array_t<double, pybind11::array::c_style>& weights,
-                 double factor, const std::vector<pybind11::object>& outs) const {
+    // Whether a matrix has this many rows, each as long as all of these together, and numbers of the same type as all.
+    bool fits(pybind11::handle matrix, std::int64_t n_rows, pybind11::handle targets) const {
         const auto rows = view(matrix);
-        if (!rows || rows->ndim != 2 || weights.ndim() != 1 || weights.size() != rows->shape[0]) return false;
+        if (!rows || rows->ndim != 2 || rows->shape[0] != n_rows || !is_list(targets)) return false;
+        std::size_t n_columns = 0;
+        for (pybind11::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(targets.ptr()); ++i) {
+            const auto target = view(PySequence_Fast_GET_ITEM(targets.ptr(), i), Layout::any);
+            if (!target || target->in_double != rows->in_double) return false;
+            n_columns += target->size;
+        }
+        return static_cast<std::size_t>(rows->shape[1]) == n_columns;
+    }
+
+    // row_products() of a matrix: in double precision throughout up to this many products. None if it is not usual.
+    pybind11::object gram(pybind11::handle matrix, std::size_t exact_work) const {
+        const auto rows = view(matrix);
+        if (!rows || rows->ndim != 2 || rows->shape[0] == 0) return pybind11::none();
+        const auto m = static_cast<std::size_t>(rows->shape[0]), d = static_cast<std::size_t>(rows->shape[1]);
+        pybind11::array_t<double> products({m, m});
+        double* out = products.mutable_data();
+        {
+            const pybind11::gil_scoped_release release;  // the arguments keep the memory alive
+            if (rows->in_double) {
+                row_products(m, d, static_cast<const double*>(rows->data), Precision::native, out);
+            } else {
+                const auto precision = m * m * d <= exact_work ? Precision::in_double : Precision::native;
+                row_products(m, d, static_cast<const float*>(rows->data), precision, out);
+            }
+        }
+        return std::move(products);
+    }
+
+    // Makes each gradient the `.grad` of its parameter where that is None and both are alike, and nothing has to be
+    // copied; the positions of the rest.
+    std::vector<std::size_t> place(pybind11::handle parameters, pybind11::handle gradients) const {
+        return each(parameters, gradients, [](pybind11::object gradient, const View&, std::size_t) { return gradient; });
+    }
+
+    // The same with copies, multiplied by factors where there are such.
+    std::vector<std::size_t> place_copies(pybind11::handle parameters, pybind11::handle gradients,
+                                          const std::optional<std::vector<double>>& factors) const {
+        namespace py = pybind11;
+        if (factors && py::len(parameters) != factors->size()) {
+            throw std::invalid_argument("as many factors as parameters are needed.");
+        }
+        return each(parameters, gradients, [&](const py::object& gradient, const View& numbers, std::size_t i) {
+            auto copy = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(gradient.ptr(), clone_.ptr()));
+            if (!copy) throw py::error_already_set();
+            const auto copied = view(copy);
+            if (!copied || copied->size != numbers.size) throw std::logic_error("a copy is not like its original.");
+            if (factors && numbers.in_double) {
+                multiply(static_cast<double*>(copied->data), copied->size, (*factors)[i]);
+            } else if (factors) {
+                multiply(static_cast<float*>(copied->data), copied->size, (*factors)[i]);
+            }
+            return copy;
+        });
+    }
+
+    // The rows' sum with these weights, cut into new tensors like `targets`, one after the other; None where one is not
+    // usual. Weights that leave the range of single precision are brought in first.
+    pybind11::object combine(pybind11::handle matrix,
+                             const pybind11::array_t<double, pybind11::array::c_style>& weights,
+                             pybind11::handle targets) const {
+        namespace py = pybind11;
+        const auto rows = view(matrix);
+        if (!rows || rows->ndim != 2 || weights.ndim() != 1 || weights.size() != rows->shape[0] || !is_list(targets)) {
+            return py::none();
+        }
+        py::list pieces;
         std::vector<View> views;
         std::size_t n_columns = 0;
-        for (const auto& out : outs) {
-            const auto found = view(out);
-            if (!found || found->in_double != rows->in_double) return false;
+        for (py::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(targets.ptr()); ++i) {
+            pieces.append(empty_like_(py::handle(PySequence_Fast_GET_ITEM(targets.ptr(), i))));
+            const auto found = view(pieces[static_cast<std::size_t>(i)]);
+            if (!found || found->in_double != rows->in_double) return py::none();
             views.push_back(*found);
             n_columns += found->size;
         }
-        if (n_columns > static_cast<std::size_t>(rows->shape[1])) return false;
+        if (n_columns > static_cast<std::size_t>(rows->shape[1])) return py::none();
         if (rows->in_double) {
-            combine_into<double>(*rows, weights.data(), factor, views);
+            combine_into<double>(*rows, weights, views);
         } else {
-            combine_into<float>(*rows, weights.data(), factor, views);
+            combine_into<float>(*rows, weights, views);
         }
-        return true;
+        return std::move(pieces);
     }
 
 private:
@@ -211,6 +241,30 @@ private:
                     static_cast<std::size_t>(n), found.dtype.bits == 64};
     }
 
+    // Sets `.grad` to what `made` returns where that is None, and parameter and gradient are alike.
+    template <class Made>
+    std::vector<std::size_t> each(pybind11::handle parameters, pybind11::handle gradients, Made made) const {
+        namespace py = pybind11;
+        if (!is_list(parameters) || !is_list(gradients) ||
+            PySequence_Fast_GET_SIZE(parameters.ptr()) != PySequence_Fast_GET_SIZE(gradients.ptr())) {
+            throw std::invalid_argument("two lists of the same length are needed.");
+        }
+        std::vector<std::size_t> left;
+        for (py::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(parameters.ptr()); ++i) {
+            const auto position = static_cast<std::size_t>(i);
+            const auto parameter =
+                py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(parameters.ptr(), i));
+            const auto gradient = py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(gradients.ptr(), i));
+            const auto to = view(parameter, Layout::any), from = view(gradient);
+            if (to && from && to->in_double == from->in_double && py::getattr(parameter, grad_).is_none()) {
+                py::setattr(parameter, grad_, made(gradient, *from, position));
+            } else {
+                left.push_back(position);
+            }
+        }
+        return left;
+    }
+
     const PyTypeObject* parameter_type() const { return reinterpret_cast<const PyTypeObject*>(parameter_.ptr()); }
 
     template <class T>
@@ -219,7 +273,15 @@ private:
     }
 
     template <class T>
-    static void combine_into(const View& rows, const double* weights, double factor, const std::vector<View>& outs) {
+    static void combine_into(const View& rows, const pybind11::array_t<double, pybind11::array::c_style>& weights,
+                             const std::vector<View>& outs) {
+        std::vector<double> scaled(weights.data(), weights.data() + weights.size());
+        double largest = 0.0;
+        for (const double weight : scaled) largest = std::max(largest, std::abs(weight));
+        const bool in_range = (1e-10 < largest && largest < 1e10) || largest == 0.0;
+        if (!in_range) {
+            for (double& weight : scaled) weight /= largest;
+        }
         std::vector<Columns<T>> columns;
         std::size_t first = 0;
         for (const View& out : outs) {
@@ -228,7 +290,7 @@ private:
         }
         const pybind11::gil_scoped_release release;  // the arguments keep the memory alive
         combine_rows(static_cast<std::size_t>(rows.shape[0]), static_cast<std::size_t>(rows.shape[1]),
-                     static_cast<const T*>(rows.data), weights, factor, columns);
+                     static_cast<const T*>(rows.data), scaled.data(), in_range ? 1.0 : largest, columns);
     }
 
     // interned: Python remembers where it has found the attribute of an interned name
@@ -236,8 +298,8 @@ private:
         return pybind11::reinterpret_steal<pybind11::object>(PyUnicode_InternFromString(name));
     }
 
-    pybind11::object kind_, parameter_;
-    pybind11::object requires_grad_ = interned("requires_grad"), grad_ = interned("grad"), is_neg_ = interned("is_neg");
+    pybind11::object kind_, parameter_, empty_like_;
+    pybind11::object requires_grad_ = interned("requires_grad"), grad_ = interned("grad"), is_neg_ = interned("is_neg"), clone_ = interned("clone");
     int (*read_)(void*, dlpack::Tensor*) = nullptr;
 };
 

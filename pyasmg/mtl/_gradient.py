@@ -87,7 +87,8 @@ class GradientBalancer(Balancer):
             return
         matrix = gradients.compute(self._workspace)
         # fresh pages cost as much as a backward pass or two; PyTorch keeps them by itself on other devices
-        self.__dict__["_workspace"] = matrix if matrix.device.type == "cpu" else None  # nn.Module takes 20 us
+        if matrix is not self._workspace:
+            self.__dict__["_workspace"] = matrix if matrix.device.type == "cpu" else None  # nn.Module takes 20 us
         gram = gradients.gram(gram_matrix(matrix))
         pieces: list[Tensor] | None = None
         weights: FloatArray | None
@@ -95,7 +96,7 @@ class GradientBalancer(Balancer):
         if all(finite):
             weights = self._combination(matrix, gram, values)
             if weights is None:
-                pieces, weights = self._nonlinear(matrix, gram, values, scale, gradients.shapes)
+                pieces, weights = self._nonlinear(matrix, gram, values, scale, gradients.targets)
             self._diagnostics = Diagnostics(values, weights, gram)
         elif call.scaler is None:
             raise ValueError(f"the gradients must be finite; that of task {finite.index(False)} is not.")
@@ -103,7 +104,7 @@ class GradientBalancer(Balancer):
             weights = np.ones(self.n_tasks)  # the scaler sees the overflow and skips the step
         own = weights if self.head_weights == "weighted" else None
         if pieces is None and weights is not None:
-            pieces = combine_pieces(weights, matrix, gradients.shapes)
+            pieces = combine_pieces(weights, matrix, gradients.targets)
         gradients.write(pieces or [], own)
 
     def _combination(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> FloatArray | None:
@@ -111,25 +112,25 @@ class GradientBalancer(Balancer):
         return None
 
     def _nonlinear(
-        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, scale: float, shapes: Sequence[torch.Size]
+        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, scale: float, like: Sequence[Tensor]
     ) -> tuple[list[Tensor], FloatArray | None]:
         """Return the direction in pieces, and the weights where there are such."""
         if scale != 1.0:
             matrix /= scale
         preferred = self._preferred(matrix, gram, losses)
-        pieces, weights = self._pieces(*preferred, shapes)
+        pieces, weights = self._pieces(*preferred, like)
         if scale != 1.0:
             pieces = [piece * scale for piece in pieces]
         return pieces, weights if weights is None or self._preference is None else weights * self._preference
 
     def _pieces(
-        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, shapes: Sequence[torch.Size]
+        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, like: Sequence[Tensor]
     ) -> tuple[list[Tensor], FloatArray | None]:
-        """Return what :meth:`aggregate` does, cut into pieces of these shapes, in memory of their own."""
+        """Return what :meth:`aggregate` does, cut into pieces of the shapes of these, in memory of their own."""
         direction, weights = self.aggregate(matrix, gram, losses)
         if direction.untyped_storage().data_ptr() == matrix.untyped_storage().data_ptr():
             direction = direction.clone()  # it becomes `.grad`, and the matrix is used again
-        return cut(direction, shapes), weights
+        return cut(direction, like), weights
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_workspace": None}

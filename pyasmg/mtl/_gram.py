@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import _core
+from ._tensors import usual
 from ._types import FloatArray
 
 CHUNK = 16384  # columns at a time where the core does not serve
@@ -23,9 +24,12 @@ def gram_matrix(matrix: Tensor) -> FloatArray:
     and over these in float64; small matrices, and those whose squares leave single precision, in float64 altogether.
     Half precision counts as single. Exactly symmetric. By the core's kernel on the CPU, by PyTorch elsewhere.
     """
+    found = usual.gram(matrix, EXACT_WORK)  # which looks at the range by itself
+    if found is not None:
+        return found
     in_double = is_exact(matrix)
     if on_core(matrix):
-        return _core.row_products(host_array(matrix), in_double)  # which looks at the range by itself
+        return _core.row_products(host_array(matrix), in_double)
     gram = _products(matrix, in_double)
     return gram if in_double or _is_safe(gram) else _products(matrix, in_double=True)
 

@@ -43,6 +43,7 @@ class Losses:
     def __init__(self, losses: LossesLike, n_tasks: int, *, gradients: bool = True, joined: bool = False) -> None:
         self._vector: Tensor | None = None
         self._list: list[Tensor] = []
+        self._usual = False  # scalars in host memory
         if type(losses) in (list, tuple):
             if joined and (vector := _join(losses, n_tasks)) is not None:
                 values = vector.tolist()
@@ -52,8 +53,7 @@ class Losses:
                     return
             found = None if joined else usual.scalars(losses, n_tasks)
             if found is not None:
-                self._list = list(losses)
-                self.values = found
+                self._usual, self._list, self.values = True, list(losses), found
                 return
         # not the usual case, or an error to be named
         if isinstance(losses, Tensor):
@@ -91,6 +91,10 @@ class Losses:
         if self._vector is not None:
             starts = torch.diag(torch.full_like(self._vector, scale, requires_grad=False))
             return [(self._vector, start) for start in starts]
+        first = self._list[0]
+        if self._usual and all(loss.dtype is first.dtype for loss in self._list):
+            start = _start(first, scale)
+            return [(loss, start) for loss in self._list]
         made: dict[Any, Tensor] = {}
         roots = []
         for loss in self._list:

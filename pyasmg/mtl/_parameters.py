@@ -139,11 +139,28 @@ def leaves(roots: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> list[Tensor]
 def accumulate(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
     """Add each gradient to ``.grad``, as a backward pass does; a gradient that becomes ``.grad`` is not copied."""
     for i in usual.place(parameters, gradients):
-        parameter, gradient = parameters[i], gradients[i]
-        if gradient is None:
-            continue
-        if parameter.grad is None:
-            parameter.grad = gradient.to(parameter)
-        else:
-            with torch.no_grad():
-                parameter.grad += gradient.to(parameter.grad)
+        _add(parameters[i], gradients[i])
+
+
+def accumulate_copies(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor | None], factors: Sequence[float] | None
+) -> None:
+    """Add each gradient, times its factor, to ``.grad``: those of autograd may be expanded, or those of others too."""
+    for i in usual.place_copies(parameters, gradients, factors):
+        copy = owned(gradients[i])
+        _add(parameters[i], copy if copy is None or factors is None else copy.mul_(factors[i]))
+
+
+def owned(gradient: Any) -> Any:
+    """Return a gradient that may be written to."""
+    return None if gradient is None else gradient.clone(memory_format=torch.contiguous_format)
+
+
+def _add(parameter: Tensor, gradient: Tensor | None) -> None:
+    if gradient is None:
+        return
+    if parameter.grad is None:
+        parameter.grad = gradient.to(parameter)
+        return
+    with torch.no_grad():
+        parameter.grad += gradient.to(parameter.grad)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from ._distributed import mean, mean_array, mean_gradients
 from ._engine import Gradients, pass_for
 from ._host_matrix import host_matrix
 from ._losses import Losses
-from ._parameters import accumulate, feature_list, leaves, parameter_lists
+from ._parameters import accumulate, accumulate_copies, feature_list, leaves, parameter_lists
 from ._tensors import usual
 from ._types import FloatArray, ParametersLike, TensorsLike
 
@@ -55,19 +55,13 @@ class TaskGradients:
             own = [rest] * self._n_tasks
         self._shared, self._heads = tuple(trunk), tuple(map(tuple, own))
         self._head_gradients: list[Sequence[Tensor | None]] = []
-        self._targets = self._shared if self._features is None else tuple(self._features)
+        self.targets = self._shared if self._features is None else tuple(self._features)
 
     def compute(self, workspace: Tensor | None = None) -> Tensor:
         """Return the matrix of shape (m, d), in ``workspace`` where that fits; one backward pass per task."""
-        targets = self._targets
-        sizes = [target.numel() for target in targets]
-        shape, dtype, device = (self._n_tasks, sum(sizes)), _row_type(targets), targets[0].device
-        if workspace is not None and (workspace.shape, workspace.dtype, workspace.device) == (shape, dtype, device):
-            matrix = workspace
-        elif device.type == "cpu":
-            matrix = host_matrix(shape, dtype)
-        else:
-            matrix = torch.empty(shape, dtype=dtype, device=device)
+        targets = self.targets
+        fits = workspace is not None and usual.fits(workspace, self._n_tasks, targets)
+        matrix = cast("Tensor", workspace) if fits else self._matrix(workspace)
         run = pass_for([*targets, *itertools.chain.from_iterable(self._heads)])
         keep_all, last = self._retain_graph or self._features is not None, self._n_tasks - 1
         for task, (root, start) in enumerate(self._losses.roots(self._scale)):
@@ -79,15 +73,24 @@ class TaskGradients:
             mean(matrix, self._group)
         return matrix
 
+    def _matrix(self, workspace: Tensor | None) -> Tensor:
+        """Return memory for the rows: what there is where it fits."""
+        targets = self.targets
+        d, dtype, device = sum(target.numel() for target in targets), _row_type(targets), targets[0].device
+        shape = (self._n_tasks, d)
+        if workspace is not None and (workspace.shape, workspace.dtype, workspace.device) == (shape, dtype, device):
+            return workspace
+        return host_matrix(shape, dtype) if device.type == "cpu" else torch.empty(shape, dtype=dtype, device=device)
+
     def _store(self, matrix: Tensor, task: int, found: Gradients) -> Gradients:
         """Write the gradient of one task into its row, and return those of its head."""
-        n_targets = len(self._targets)
+        n_targets = len(self.targets)
         if not usual.fill_row(matrix, task, found, n_targets):
             on_targets = found[:n_targets]
             if all(gradient is None for gradient in on_targets):
                 name = "shared parameter" if self._features is None else "entry of `features`"
                 raise ValueError(f"the loss of each task must depend on some {name}; that of task {task} does not.")
-            _fill(matrix[task], on_targets, [target.numel() for target in self._targets])
+            _fill(matrix[task], on_targets, [target.numel() for target in self.targets])
         return found[n_targets:]
 
     def gram(self, gram: FloatArray) -> FloatArray:
@@ -95,13 +98,8 @@ class TaskGradients:
         if self._features is not None and self._group is not None:
             # each process holds other rows of the representation: the inner products add up, of means over the group
             size = torch.distributed.get_world_size(self._group)
-            gram = mean_array(gram, self._group, self._targets[0].device) / size
+            gram = mean_array(gram, self._group, self.targets[0].device) / size
         return gram if self._scale == 1.0 else gram / self._scale / self._scale
-
-    @property
-    def shapes(self) -> list[torch.Size]:
-        """Of the pieces of a row."""
-        return [target.shape for target in self._targets]
 
     def write(self, pieces: list[Tensor], head_weights: FloatArray | None) -> None:
         """Accumulate the direction into the shared parameters, and the gradients of the heads, weighted or not."""
@@ -123,7 +121,7 @@ class TaskGradients:
             found += self._losses.grad(head_weights * self._scale, own, self._retain_graph)
             inputs = inputs + own
         means = mean_gradients(inputs, found, self._group)
-        accumulate(inputs, [_owned(gradient) for gradient in means])
+        accumulate_copies(inputs, means, None)
 
     def _through_trunk(self, starts: list[Tensor]) -> None:
         features = self._features or []
@@ -135,11 +133,12 @@ class TaskGradients:
 
     def _write_heads(self, head_weights: FloatArray | None) -> None:
         if self._group is None and self._disjoint:
-            copies = [_owned(gradient) for found in self._head_gradients for gradient in found]
+            factors = None
             if head_weights is not None:
                 pairs = zip(head_weights.tolist(), self._heads, strict=True)
-                _scale(copies, [weight for weight, head in pairs for _ in head])
-            accumulate(list(itertools.chain.from_iterable(self._heads)), copies)
+                factors = [weight for weight, head in pairs for _ in head]
+            flat = itertools.chain.from_iterable
+            accumulate_copies(list(flat(self._heads)), list(flat(self._head_gradients)), factors)
             return
         weights = [1.0] * self._n_tasks if head_weights is None else head_weights.tolist()
         parameters = _unique(parameter for head in self._heads for parameter in head)
@@ -178,19 +177,6 @@ def _fill(row: Tensor, gradients: Sequence[Tensor | None], sizes: Sequence[int])
             part.zero_()
         else:
             part.copy_((gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1))
-
-
-def _scale(tensors: Sequence[Tensor | None], factors: Sequence[float]) -> None:
-    """Multiply tensors that are nobody else's by factors."""
-    for i in usual.scale(tensors, factors):
-        tensor = tensors[i]
-        if tensor is not None:
-            tensor.mul_(factors[i])
-
-
-def _owned(gradient: Any) -> Any:
-    """Return a gradient that may be written to: those of autograd may be expanded, or shared between parameters."""
-    return None if gradient is None else gradient.clone(memory_format=torch.contiguous_format)
 
 
 def _unique(tensors: Any) -> list[Tensor]:

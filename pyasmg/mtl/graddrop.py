@@ -86,7 +86,7 @@ class GradDrop(GradientBalancer):
 
     def aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
         if self._features is None and on_core(matrix):
-            return self._drop_on_core(matrix, [matrix.shape[1:]])[0], None
+            return self._drop_on_core(matrix, [matrix[0]])[0], None
         leak = torch.from_numpy(self.leak).to(matrix)[:, None]
         if self._features is None:
             pieces = torch.split(matrix, CHUNK, dim=1)
@@ -99,15 +99,15 @@ class GradDrop(GradientBalancer):
         return torch.cat(parts), None
 
     def _pieces(
-        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, shapes: Sequence[torch.Size]
+        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, like: Sequence[Tensor]
     ) -> tuple[list[Tensor], FloatArray | None]:
         if self._features is None and on_core(matrix):
-            return self._drop_on_core(matrix, shapes), None
-        return super()._pieces(matrix, gram, losses, shapes)
+            return self._drop_on_core(matrix, like), None
+        return super()._pieces(matrix, gram, losses, like)
 
-    def _drop_on_core(self, matrix: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    def _drop_on_core(self, matrix: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
         """Return d in pieces by the core's kernel, which draws the numbers that the generator would."""
-        pieces = [matrix.new_empty(shape) for shape in shapes]
+        pieces = [matrix.new_empty(target.shape) for target in like]
         bits = self._generator.bit_generator
         state: Any = bits.state
         pcg, leak = state["state"], self.leak if self.leak.any() else None

@@ -106,10 +106,10 @@ class MoCo(GradientBalancer):
         return combine(self._lambda, tracked), None
 
     def _pieces(
-        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, shapes: Sequence[torch.Size]
+        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, like: Sequence[Tensor]
     ) -> tuple[list[Tensor], FloatArray | None]:
         tracked = self._track(matrix, gram, losses)
-        return combine_pieces(self._lambda, tracked, shapes), None
+        return combine_pieces(self._lambda, tracked, like), None
 
     def _track(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> Tensor:
         """Return the new Y, and update the weights."""

@@ -20,7 +20,7 @@ def test_pieces(scale: float, core: bool, monkeypatch: pytest.MonkeyPatch) -> No
     matrix = torch.randn(4, 23, generator=torch.Generator().manual_seed(0)) / scale
     weights = np.array([1.0, -2.0, 0.0, 0.5]) * scale
     expected = weights @ matrix.double().numpy()
-    pieces = combine_pieces(weights, matrix, SHAPES)
+    pieces = combine_pieces(weights, matrix, [torch.empty(shape) for shape in SHAPES])
     assert [tuple(piece.shape) for piece in pieces] == SHAPES
     assert {piece.dtype for piece in pieces} == {torch.float32}
     flat = torch.cat([piece.reshape(-1) for piece in pieces]).numpy()
