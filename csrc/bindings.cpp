@@ -10,6 +10,7 @@
 #include <array>
 #include <optional>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "conflict_averse.hpp"
@@ -31,6 +32,7 @@
 #include "sign_dropout.hpp"
 #include "simd.hpp"
 #include "simplex_qp.hpp"
+#include "spectral.hpp"
 #include "tensors.hpp"
 #include "update.hpp"
 
@@ -76,11 +78,17 @@ std::vector<pyasmg::Columns<T>> columns_of(const Array<T>& x, std::vector<Array<
     return columns;
 }
 
-// What PCGrad and GradVac get: m, the number of tasks.
-std::size_t surgery_size(const Array<double>& cosines, const Indices& order) {
-    require(cosines.ndim() == 2 && cosines.shape(0) == cosines.shape(1), "cosines must have shape (m, m).");
-    const py::ssize_t m = cosines.shape(0);
-    require(m > 0 && order.ndim() == 2 && order.shape(0) == m && order.shape(1) == m - 1,
+// m, the number of tasks.
+std::size_t square_size(const Array<double>& gram) {
+    require(gram.ndim() == 2 && gram.shape(0) == gram.shape(1) && gram.size() > 0,
+            "gram must have shape (m, m), m >= 1.");
+    return size(gram.shape(0));
+}
+
+// The same with what PCGrad and GradVac get.
+std::size_t surgery_size(const Array<double>& gram, const Indices& order) {
+    const auto m = static_cast<py::ssize_t>(square_size(gram));
+    require(order.ndim() == 2 && order.shape(0) == m && order.shape(1) == m - 1,
             "order must have shape (m, m - 1), m >= 1.");
     const std::int64_t* entry = order.data();
     for (py::ssize_t i = 0; i < order.size(); ++i)
@@ -195,29 +203,21 @@ void bind_kernels(py::module_& m) {
         },
         py::arg("x").noconvert(), py::arg("weights").noconvert(), py::arg("factor"), py::arg("outs").noconvert());
 
-    // `generator` is (state, increment) of numpy's PCG64 in halves of 64 bits, the upper one first, has_uint32 and
-    // uinteger; what comes back is the same after the draws.
+    // `generator` is numpy's PCG64, see pcg64.hpp; what comes back is the same after the draws.
     m.def(
         "sign_dropout",
-        [](const Array<T>& x, const MaybeArray<double>& leak, const std::array<std::uint64_t, 6>& generator,
+        [](const Array<T>& x, const MaybeArray<double>& leak, const pyasmg::Pcg64Words& generator,
            std::vector<Array<T>> outs) {
             require(x.ndim() == 2 && (!leak || (leak->ndim() == 1 && leak->size() == x.shape(0))),
                     "x must have shape (m, d), leak (m,).");
             const auto columns = columns_of(x, outs);
-            pyasmg::Pcg64 pcg{(static_cast<pyasmg::UInt128>(generator[0]) << 64) + generator[1],
-                              (static_cast<pyasmg::UInt128>(generator[2]) << 64) + generator[3], generator[4] != 0,
-                              static_cast<std::uint32_t>(generator[5])};
+            pyasmg::Pcg64 pcg = pyasmg::pcg64_from(generator);
             {
                 const py::gil_scoped_release release;
                 pyasmg::sign_dropout(size(x.shape(0)), size(x.shape(1)), x.data(), leak ? leak->data() : nullptr, pcg,
                                      columns);
             }
-            return std::array<std::uint64_t, 6>{static_cast<std::uint64_t>(pcg.state >> 64),
-                                                static_cast<std::uint64_t>(pcg.state),
-                                                static_cast<std::uint64_t>(pcg.increment >> 64),
-                                                static_cast<std::uint64_t>(pcg.increment),
-                                                pcg.has_half ? 1u : 0u,
-                                                pcg.half};
+            return pyasmg::pcg64_words(pcg);
         },
         py::arg("x").noconvert(), py::arg("leak").noconvert(), py::arg("generator"), py::arg("outs").noconvert());
 
@@ -442,7 +442,11 @@ PYBIND11_MODULE(_core, m) {
         .def("place_copies", &pyasmg::Tensors::place_copies, py::arg("parameters"), py::arg("gradients"),
              py::arg("factors"))
         .def("combine", &pyasmg::Tensors::combine, py::arg("matrix"), py::arg("weights").noconvert(),
-             py::arg("targets"));
+             py::arg("targets"))
+        .def("sign_dropout", &pyasmg::Tensors::sign_dropout, py::arg("matrix"), py::arg("leak").noconvert(),
+             py::arg("generator"), py::arg("targets"))
+        .def("running_average", &pyasmg::Tensors::running_average, py::arg("matrix"), py::arg("rate"),
+             py::arg("average"), py::arg("weights").noconvert(), py::arg("exact_work"));
 
     // Returns (weights, number of Newton steps).
     m.def(
@@ -501,31 +505,109 @@ PYBIND11_MODULE(_core, m) {
         py::arg("inside").noconvert(), py::arg("held"));
 
     m.def(
-        "remove_conflicts",
-        [](const Array<double>& cosines, const Indices& order) {
-            const std::size_t n_tasks = surgery_size(cosines, order);
-            Array<double> coefficients({cosines.shape(0), cosines.shape(1)});
-            pyasmg::remove_conflicts(n_tasks, cosines.data(), order.data(), coefficients.mutable_data());
-            return coefficients;
+        "upgrad_weights",
+        [](const Array<double>& gram) {
+            const std::size_t n_tasks = square_size(gram);
+            Array<double> weights(gram.shape(0));
+            pyasmg::upgrad_weights(n_tasks, gram.data(), weights.mutable_data());
+            return weights;
         },
-        py::arg("cosines").noconvert(), py::arg("order").noconvert());
+        py::arg("gram").noconvert());
 
-    // Returns (coefficients, usual); the argument is left as it is.
+    // The weights; None where they are not found at once.
+    m.def(
+        "conflict_averse_weights",
+        [](const Array<double>& gram, double c) -> std::optional<Array<double>> {
+            const std::size_t n_tasks = square_size(gram);
+            Array<double> weights(gram.shape(0));
+            if (!pyasmg::conflict_averse_weights(n_tasks, gram.data(), c, weights.mutable_data())) return {};
+            return weights;
+        },
+        py::arg("gram").noconvert(), py::arg("c"));
+
+    m.def(
+        "remove_conflicts",
+        [](const Array<double>& gram, const Indices& order, double factor) {
+            const std::size_t n_tasks = surgery_size(gram, order);
+            std::vector<double> norms(n_tasks), cosines(n_tasks * n_tasks), coefficients(n_tasks * n_tasks);
+            pyasmg::unit_gram(n_tasks, gram.data(), norms.data(), cosines.data());
+            pyasmg::remove_conflicts(n_tasks, cosines.data(), order.data(), coefficients.data());
+            Array<double> weights(gram.shape(0));
+            pyasmg::surgery_weights(n_tasks, norms.data(), coefficients.data(), factor, weights.mutable_data());
+            return weights;
+        },
+        py::arg("gram").noconvert(), py::arg("order").noconvert(), py::arg("factor"));
+
+    // Returns (weights, usual); the argument is left as it is.
     m.def(
         "vaccinate",
-        [](const Array<double>& cosines, const Indices& order, double rate, bool always, double largest_target,
-           const Array<double>& usual) {
-            const std::size_t n_tasks = surgery_size(cosines, order);
-            require(usual.size() == cosines.size(), "usual must have shape (m, m).");
-            Array<double> coefficients({cosines.shape(0), cosines.shape(1)}),
-                updated({cosines.shape(0), cosines.shape(1)});
+        [](const Array<double>& gram, const Indices& order, double factor, double rate, bool always,
+           double largest_target, const Array<double>& usual) {
+            const std::size_t n_tasks = surgery_size(gram, order);
+            require(usual.size() == gram.size(), "usual must have shape (m, m).");
+            std::vector<double> norms(n_tasks), cosines(n_tasks * n_tasks), coefficients(n_tasks * n_tasks);
+            pyasmg::unit_gram(n_tasks, gram.data(), norms.data(), cosines.data());
+            Array<double> updated({gram.shape(0), gram.shape(1)}), weights(gram.shape(0));
             std::copy_n(usual.data(), usual.size(), updated.mutable_data());
             pyasmg::vaccinate(n_tasks, cosines.data(), order.data(), {rate, always, largest_target},
-                              updated.mutable_data(), coefficients.mutable_data());
-            return py::make_tuple(coefficients, updated);
+                              updated.mutable_data(), coefficients.data());
+            pyasmg::surgery_weights(n_tasks, norms.data(), coefficients.data(), factor, weights.mutable_data());
+            return py::make_tuple(weights, updated);
         },
-        py::arg("cosines").noconvert(), py::arg("order").noconvert(), py::arg("rate"), py::arg("always"),
-        py::arg("largest_target"), py::arg("usual").noconvert());
+        py::arg("gram").noconvert(), py::arg("order").noconvert(), py::arg("factor"), py::arg("rate"),
+        py::arg("always"), py::arg("largest_target"), py::arg("usual").noconvert());
+
+    m.def(
+        "impartial_weights",
+        [](const Array<double>& gram) {
+            const std::size_t n_tasks = square_size(gram);
+            Array<double> weights(gram.shape(0));
+            pyasmg::impartial_weights(n_tasks, gram.data(), weights.mutable_data());
+            return weights;
+        },
+        py::arg("gram").noconvert());
+
+    // `scale` is "min", "median" or "rmse".
+    m.def(
+        "aligned_weights",
+        [](const Array<double>& gram, const std::string& scale, const Array<double>& wanted) {
+            const std::size_t n_tasks = square_size(gram);
+            require(wanted.ndim() == 1 && wanted.size() == gram.shape(0), "wanted must have shape (m,).");
+            require(scale == "min" || scale == "median" || scale == "rmse", "scale must be min, median or rmse.");
+            const auto kind = scale == "min"      ? pyasmg::AlignedScale::smallest
+                              : scale == "median" ? pyasmg::AlignedScale::median
+                                                  : pyasmg::AlignedScale::mean;
+            Array<double> weights(gram.shape(0));
+            pyasmg::aligned_weights(n_tasks, gram.data(), kind, wanted.data(), weights.mutable_data());
+            return weights;
+        },
+        py::arg("gram").noconvert(), py::arg("scale"), py::arg("wanted").noconvert());
+
+    m.def(
+        "gradnorm_slopes",
+        [](const Array<double>& gram, double alpha, const Array<double>& weights, const Array<double>& losses,
+           const Array<double>& initial) {
+            const std::size_t n_tasks = square_size(gram);
+            require(weights.size() == gram.shape(0) && losses.size() == weights.size() &&
+                        initial.size() == weights.size(),
+                    "weights, losses and initial must have shape (m,).");
+            Array<double> slopes(gram.shape(0));
+            pyasmg::gradnorm_slopes(n_tasks, alpha, weights.data(), gram.data(), n_tasks + 1, losses.data(),
+                                    initial.data(), slopes.mutable_data());
+            return slopes;
+        },
+        py::arg("gram").noconvert(), py::arg("alpha"), py::arg("weights").noconvert(), py::arg("losses").noconvert(),
+        py::arg("initial").noconvert());
+
+    m.def(
+        "simplex_projection",
+        [](const Array<double>& point) {
+            require(point.ndim() == 1 && point.size() > 0, "point must have shape (n,), n >= 1.");
+            Array<double> projection(point.size());
+            pyasmg::simplex_projection(size(point.size()), point.data(), projection.mutable_data());
+            return projection;
+        },
+        py::arg("point").noconvert());
 
     m.def(
         "philox4x32",

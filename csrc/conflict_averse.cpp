@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "cholesky.hpp"
+#include "gram.hpp"
+#include "simplex_qp.hpp"
 
 namespace pyasmg {
 namespace {
@@ -116,6 +118,46 @@ bool conflict_averse_guess(const ConflictAverse& problem, const unsigned char* i
         return safe && is_optimal(problem, slack, y);
     }
     return false;
+}
+
+bool conflict_averse_weights(std::size_t m, const double* gram, double c, double* v) {
+    for (std::size_t i = 0; i < m; ++i) {
+        if (!(gram[i * m + i] > 0.0)) return false;
+    }
+    std::vector<double> norms(m), cosines(m * m);
+    unit_gram(m, gram, norms.data(), cosines.data());
+    const double longest = *std::max_element(norms.begin(), norms.end()), n = static_cast<double>(m);
+    for (double& norm : norms) norm /= longest;
+
+    std::vector<double> inner(m);  // u_i'g0
+    double squared = 0.0, terms = 0.0;
+    for (std::size_t i = 0; i < m; ++i) {
+        double sum = 0.0, size = 0.0;
+        for (std::size_t j = 0; j < m; ++j) {
+            sum += cosines[i * m + j] * norms[j];
+            size += std::abs(cosines[i * m + j]) * norms[j];
+        }
+        inner[i] = sum / n;
+        squared += norms[i] * inner[i] / n;
+        terms += norms[i] * size / (n * n);
+    }
+    std::fill_n(v, m, 0.0);
+    if (squared <= 64.0 * n * kEps * terms) return true;
+
+    // g_i'd >= nu is u_i'd >= rate * shares_i, with nu = rate * smallest norm
+    const double shortest = *std::min_element(norms.begin(), norms.end());
+    std::vector<double> shares(m), scaled(m * m), weights(m), y(m);
+    for (std::size_t i = 0; i < m; ++i) {
+        shares[i] = shortest / norms[i];
+        for (std::size_t j = 0; j < m; ++j) scaled[i * m + j] = cosines[i * m + j] * norms[j] * norms[i];
+    }
+    simplex_qp(m, scaled.data(), weights.data());
+    std::vector<unsigned char> inside(m);
+    for (std::size_t i = 0; i < m; ++i) inside[i] = weights[i] > 0.0 ? 1 : 0;
+    const ConflictAverse problem{m, cosines.data(), inner.data(), shares.data(), c * std::sqrt(squared), false};
+    if (!conflict_averse_guess(problem, inside.data(), y.data())) return false;
+    for (std::size_t i = 0; i < m; ++i) v[i] = y[i] / norms[i];
+    return true;
 }
 
 }  // namespace pyasmg

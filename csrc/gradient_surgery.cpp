@@ -79,4 +79,12 @@ void vaccinate(std::size_t m, const double* cosines, const std::int64_t* order, 
     }
 }
 
+void surgery_weights(std::size_t m, const double* norms, const double* coefficients, double factor, double* weights) {
+    std::fill_n(weights, m, 0.0);
+    for (std::size_t i = 0; i < m; ++i) {
+        for (std::size_t j = 0; j < m; ++j) weights[j] += norms[i] * coefficients[i * m + j];
+    }
+    for (std::size_t j = 0; j < m; ++j) weights[j] = factor * (norms[j] > 0.0 ? weights[j] / norms[j] : 1.0);
+}
+
 }  // namespace pyasmg

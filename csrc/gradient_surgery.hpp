@@ -25,4 +25,8 @@ struct Vaccine {
 void vaccinate(std::size_t m, const double* cosines, const std::int64_t* order, const Vaccine& vaccine, double* usual,
                double* coefficients);
 
+// What the gradients themselves are multiplied by in factor * sum_i |g_i| v_i, from the coefficients of all v_i and the
+// norms; `factor` for a zero gradient. O(m^2).
+void surgery_weights(std::size_t m, const double* norms, const double* coefficients, double factor, double* weights);
+
 }  // namespace pyasmg

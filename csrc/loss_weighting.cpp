@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <vector>
@@ -64,6 +65,37 @@ void gap_slopes(std::size_t n, const GapOptions& options, const double* losses, 
         by_share[i] = options.lower * gain[i] + (options.weighted ? slope * losses[i] : 0.0);
         before = after;
     }
+}
+
+void gradnorm_slopes(std::size_t n, double alpha, const double* weights, const double* squares, std::size_t stride,
+                     const double* losses, const double* initial, double* slopes) {
+    const double count = static_cast<double>(n);
+    double progress = 0.0, length = 0.0;
+    for (std::size_t i = 0; i < n; ++i) {
+        progress += losses[i] / initial[i];
+        length += weights[i] * std::sqrt(squares[i * stride]);
+    }
+    progress /= count;
+    length /= count;
+    for (std::size_t i = 0; i < n; ++i) {
+        const double norm = std::sqrt(squares[i * stride]);
+        const double rate = progress > 0.0 ? losses[i] / initial[i] / progress : 1.0;
+        const double excess = weights[i] * norm - length * std::pow(rate, alpha);
+        slopes[i] = excess > 0.0 ? norm : excess < 0.0 ? -norm : 0.0;
+    }
+}
+
+void simplex_projection(std::size_t n, const double* point, double* projection) {
+    std::vector<double> ordered(point, point + n);
+    std::sort(ordered.begin(), ordered.end(), std::greater<>());
+    const double largest = ordered[0];
+    double total = 0.0, level = 0.0;
+    for (std::size_t k = 0; k < n; ++k) {
+        total += ordered[k] - largest;  // changes nothing, and keeps digits
+        const double excess = (total - 1.0) / static_cast<double>(k + 1);
+        if (ordered[k] - largest > excess) level = excess;
+    }
+    for (std::size_t i = 0; i < n; ++i) projection[i] = std::max(point[i] - largest - level, 0.0);
 }
 
 void group_means(std::size_t n, const double* values, std::size_t n_groups, double* means) {

@@ -1,4 +1,4 @@
-// What methods of loss weighting compute on m numbers: too little work for the calls of an array library.
+// What methods compute on m numbers: too little work for the calls of an array library.
 #pragma once
 
 #include <cstddef>
@@ -33,6 +33,15 @@ struct GapOptions {
 // than the losses. O(n).
 void gap_slopes(std::size_t n, const GapOptions& options, const double* losses, const double* shares,
                 const double* gain, double* by_loss, double* by_share);
+
+// GradNorm's slopes of sum_i |w_i n_i - mean(w n) r_i^alpha| on the weights w, the second term held (Chen et al., 2018,
+// Algorithm 1): the signs times n, the norms of the gradients, with r the progress losses / initial over its mean (all
+// ones where that is not positive). `squares` are those of the norms, `stride` apart. O(n).
+void gradnorm_slopes(std::size_t n, double alpha, const double* weights, const double* squares, std::size_t stride,
+                     const double* losses, const double* initial, double* slopes);
+
+// The point of the simplex next to `point`, by sorting: O(n log n).
+void simplex_projection(std::size_t n, const double* point, double* projection);
 
 // means_i = the mean of the group of values_i in the grouping into at most n_groups >= 1 intervals that has the least
 // sum of squares around the means; equal values share a group. Exact, by dynamic programming over the u different

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cholesky.hpp"
+#include "gram.hpp"
 
 namespace pyasmg {
 namespace {
@@ -227,6 +228,29 @@ void bounded_qps(std::size_t m, std::size_t count, const double* matrix, const d
     for (std::size_t row = 0; row < count; ++row) {
         Program program(m, matrix, linears + row * m);
         if (!program.pivot(y + row * m)) program.active_set(true, y + row * m);
+    }
+}
+
+void upgrad_weights(std::size_t m, const double* gram, double* weights) {
+    std::fill_n(weights, m, 1.0 / static_cast<double>(m));
+    std::vector<std::size_t> nonzero;
+    for (std::size_t i = 0; i < m; ++i) {
+        if (gram[i * m + i] > 0.0) nonzero.push_back(i);
+    }
+    const std::size_t n = nonzero.size();
+    if (n == 0) return;
+    std::vector<double> norms(m), all(m * m), cosines(n * n), y(n * n);
+    unit_gram(m, gram, norms.data(), all.data());
+    double longest = 0.0;
+    for (std::size_t i = 0; i < n; ++i) {
+        longest = std::max(longest, norms[nonzero[i]]);
+        for (std::size_t j = 0; j < n; ++j) cosines[i * n + j] = all[nonzero[i] * m + nonzero[j]];
+    }
+    bounded_qps(n, n, cosines.data(), cosines.data(), y.data());
+    for (std::size_t j = 0; j < n; ++j) {
+        double sum = 0.0;  // of the unit vector u_j, in all projections
+        for (std::size_t i = 0; i < n; ++i) sum += norms[nonzero[i]] / longest * y[i * n + j];
+        weights[nonzero[j]] = (1.0 + sum / (norms[nonzero[j]] / longest)) / static_cast<double>(m);
     }
 }
 

@@ -22,4 +22,8 @@ bool nonnegative_qp(std::size_t m, const double* matrix, const double* linear, b
 // left to the active-set method.
 void bounded_qps(std::size_t m, std::size_t count, const double* matrix, const double* linears, double* y);
 
+// UPGrad (Quinton and Rey, 2024): what the gradients are multiplied by in the mean of their projections onto the dual
+// cone, from a Gram matrix with finite entries; 1 / m for a zero gradient. `weights` has m entries. m programs.
+void upgrad_weights(std::size_t m, const double* gram, double* weights);
+
 }  // namespace pyasmg

@@ -1,6 +1,7 @@
 // numpy's generator PCG64 (O'Neill, 2014: XSL-RR 128/64), so that a kernel draws the same numbers from the same state.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -75,6 +76,20 @@ PYASMG_HD void fill_bits(Pcg64& generator, std::size_t n, std::uint32_t* PYASMG_
         generator.half = static_cast<std::uint32_t>(bits >> 32);
         generator.has_half = true;
     }
+}
+
+// The generator as numbers of 64 bits: state and increment in halves, the upper one first, has_half and half.
+using Pcg64Words = std::array<std::uint64_t, 6>;
+
+inline Pcg64 pcg64_from(const Pcg64Words& words) {
+    return {(static_cast<UInt128>(words[0]) << 64) + words[1], (static_cast<UInt128>(words[2]) << 64) + words[3],
+            words[4] != 0, static_cast<std::uint32_t>(words[5])};
+}
+
+inline Pcg64Words pcg64_words(const Pcg64& generator) {
+    return {static_cast<std::uint64_t>(generator.state >> 64),     static_cast<std::uint64_t>(generator.state),
+            static_cast<std::uint64_t>(generator.increment >> 64), static_cast<std::uint64_t>(generator.increment),
+            generator.has_half ? std::uint64_t{1} : 0,             generator.half};
 }
 
 }  // namespace pyasmg

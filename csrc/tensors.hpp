@@ -11,11 +11,16 @@
 #include <cstdint>
 #include <cstring>
 #include <optional>
+#include <stdexcept>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "leaf_lists.hpp"
 #include "row_combination.hpp"
 #include "row_products.hpp"
+#include "running_average.hpp"
+#include "sign_dropout.hpp"
 
 namespace pyasmg {
 
@@ -56,6 +61,8 @@ constexpr std::uint8_t floating = 2;
 }  // namespace dlpack
 
 class Tensors {
+    using Vector = pybind11::array_t<double, pybind11::array::c_style>;
+
 public:
     // `kind` and `parameter` are the classes of tensors to be read: subclasses may have rules of their own; `empty_like`
     // makes new ones.
@@ -127,18 +134,11 @@ public:
     pybind11::object gram(pybind11::handle matrix, std::size_t exact_work) const {
         const auto rows = view(matrix);
         if (!rows || rows->ndim != 2 || rows->shape[0] == 0) return pybind11::none();
-        const auto m = static_cast<std::size_t>(rows->shape[0]), d = static_cast<std::size_t>(rows->shape[1]);
-        pybind11::array_t<double> products({m, m});
+        pybind11::array_t<double> products({rows->shape[0], rows->shape[0]});
         double* out = products.mutable_data();
-        {
-            const pybind11::gil_scoped_release release;  // the arguments keep the memory alive
-            if (rows->in_double) {
-                row_products(m, d, static_cast<const double*>(rows->data), Precision::native, out);
-            } else {
-                const auto precision = m * m * d <= exact_work ? Precision::in_double : Precision::native;
-                row_products(m, d, static_cast<const float*>(rows->data), precision, out);
-            }
-        }
+        on_numbers(*rows, [&](auto* x, std::size_t m, std::size_t d) {
+            row_products(m, d, x, precision_for(x, m * m * d, exact_work), out);
+        });
         return std::move(products);
     }
 
@@ -171,31 +171,57 @@ public:
 
     // The rows' sum with these weights, cut into new tensors like `targets`, one after the other; None where one is not
     // usual. Weights that leave the range of single precision are brought in first.
-    pybind11::object combine(pybind11::handle matrix,
-                             const pybind11::array_t<double, pybind11::array::c_style>& weights,
-                             pybind11::handle targets) const {
-        namespace py = pybind11;
+    pybind11::object combine(pybind11::handle matrix, const Vector& weights, pybind11::handle targets) const {
         const auto rows = view(matrix);
-        if (!rows || rows->ndim != 2 || weights.ndim() != 1 || weights.size() != rows->shape[0] || !is_list(targets)) {
-            return py::none();
+        if (!rows || rows->ndim != 2 || weights.ndim() != 1 || weights.size() != rows->shape[0]) return pybind11::none();
+        const auto made = pieces(*rows, targets);
+        if (!made) return pybind11::none();
+        std::vector<double> scaled(weights.data(), weights.data() + weights.size());
+        double largest = 0.0;
+        for (const double weight : scaled) largest = std::max(largest, std::abs(weight));
+        const bool in_range = (1e-10 < largest && largest < 1e10) || largest == 0.0;
+        if (!in_range) {
+            for (double& weight : scaled) weight /= largest;
         }
-        py::list pieces;
-        std::vector<View> views;
-        std::size_t n_columns = 0;
-        for (py::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(targets.ptr()); ++i) {
-            pieces.append(empty_like_(py::handle(PySequence_Fast_GET_ITEM(targets.ptr(), i))));
-            const auto found = view(pieces[static_cast<std::size_t>(i)]);
-            if (!found || found->in_double != rows->in_double) return py::none();
-            views.push_back(*found);
-            n_columns += found->size;
+        on_numbers(*rows, [&](auto* x, std::size_t m, std::size_t d) {
+            combine_rows(m, d, x, scaled.data(), in_range ? 1.0 : largest, columns_of(x, made->views));
+        });
+        return made->tensors;
+    }
+
+    // sign_dropout() into new tensors like `targets`, one after the other, and the generator after it. None where one is not usual.
+    pybind11::object sign_dropout(pybind11::handle matrix, const std::optional<Vector>& leak,
+                                  const Pcg64Words& generator, pybind11::handle targets) const {
+        const auto rows = view(matrix);
+        if (!rows || rows->ndim != 2 || (leak && (leak->ndim() != 1 || leak->size() != rows->shape[0]))) {
+            return pybind11::none();
         }
-        if (n_columns > static_cast<std::size_t>(rows->shape[1])) return py::none();
-        if (rows->in_double) {
-            combine_into<double>(*rows, weights, views);
-        } else {
-            combine_into<float>(*rows, weights, views);
+        const auto made = pieces(*rows, targets);
+        if (!made) return pybind11::none();
+        Pcg64 pcg = pcg64_from(generator);
+        on_numbers(*rows, [&](auto* x, std::size_t m, std::size_t d) {
+            pyasmg::sign_dropout(m, d, x, leak ? leak->data() : nullptr, pcg, columns_of(x, made->views));
+        });
+        return pybind11::make_tuple(made->tensors, pcg64_words(pcg));
+    }
+
+    // running_average() of two matrices, the second of which moves: its slopes. None where one is not usual.
+    pybind11::object running_average(pybind11::handle matrix, double rate, pybind11::handle average,
+                                     const Vector& weights, std::size_t exact_work) const {
+        const auto rows = view(matrix), moved = view(average);
+        if (!rows || !moved || rows->in_double != moved->in_double || rows->ndim != 2 || moved->ndim != 2 ||
+            rows->shape[0] != moved->shape[0] || rows->shape[1] != moved->shape[1] || weights.ndim() != 1 ||
+            weights.size() != rows->shape[0]) {
+            return pybind11::none();
         }
-        return std::move(pieces);
+        pybind11::array_t<double> slopes(weights.size());
+        double* out = slopes.mutable_data();
+        on_numbers(*rows, [&](auto* x, std::size_t m, std::size_t d) {
+            using Number = std::remove_const_t<std::remove_pointer_t<decltype(x)>>;
+            pyasmg::running_average(m, d, x, rate, static_cast<Number*>(moved->data), weights.data(),
+                                    precision_for(x, m * m * d, exact_work), out);
+        });
+        return std::move(slopes);
     }
 
 private:
@@ -272,25 +298,53 @@ private:
         for (std::size_t i = 0; i < n; ++i) data[i] *= static_cast<T>(factor);
     }
 
-    template <class T>
-    static void combine_into(const View& rows, const pybind11::array_t<double, pybind11::array::c_style>& weights,
-                             const std::vector<View>& outs) {
-        std::vector<double> scaled(weights.data(), weights.data() + weights.size());
-        double largest = 0.0;
-        for (const double weight : scaled) largest = std::max(largest, std::abs(weight));
-        const bool in_range = (1e-10 < largest && largest < 1e10) || largest == 0.0;
-        if (!in_range) {
-            for (double& weight : scaled) weight /= largest;
+    struct Pieces {
+        pybind11::list tensors;
+        std::vector<View> views;
+    };
+
+    // New tensors like the targets, for the numbers of a row; nothing where one is not usual, or there are too many.
+    std::optional<Pieces> pieces(const View& rows, pybind11::handle targets) const {
+        if (!is_list(targets)) return {};
+        Pieces made;
+        std::size_t n_columns = 0;
+        for (pybind11::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(targets.ptr()); ++i) {
+            made.tensors.append(empty_like_(pybind11::handle(PySequence_Fast_GET_ITEM(targets.ptr(), i))));
+            const auto found = view(made.tensors[static_cast<std::size_t>(i)]);
+            if (!found || found->in_double != rows.in_double) return {};
+            made.views.push_back(*found);
+            n_columns += found->size;
         }
+        if (n_columns > static_cast<std::size_t>(rows.shape[1])) return {};
+        return made;
+    }
+
+    template <class T>
+    static std::vector<Columns<T>> columns_of(const T*, const std::vector<View>& outs) {
         std::vector<Columns<T>> columns;
         std::size_t first = 0;
         for (const View& out : outs) {
             columns.push_back({first, out.size, static_cast<T*>(out.data)});
             first += out.size;
         }
-        const pybind11::gil_scoped_release release;  // the arguments keep the memory alive
-        combine_rows(static_cast<std::size_t>(rows.shape[0]), static_cast<std::size_t>(rows.shape[1]),
-                     static_cast<const T*>(rows.data), scaled.data(), in_range ? 1.0 : largest, columns);
+        return columns;
+    }
+
+    // Calls a kernel on a matrix; other threads may run meanwhile, as the arguments keep the memory alive.
+    template <class Kernel>
+    static void on_numbers(const View& rows, Kernel kernel) {
+        const auto m = static_cast<std::size_t>(rows.shape[0]), d = static_cast<std::size_t>(rows.shape[1]);
+        const pybind11::gil_scoped_release release;
+        if (rows.in_double) {
+            kernel(static_cast<const double*>(rows.data), m, d);
+        } else {
+            kernel(static_cast<const float*>(rows.data), m, d);
+        }
+    }
+
+    template <class T>
+    static Precision precision_for(const T*, std::size_t work, std::size_t exact_work) {
+        return std::is_same_v<T, double> || work <= exact_work ? Precision::in_double : Precision::native;
     }
 
     // interned: Python remembers where it has found the attribute of an interned name

@@ -42,6 +42,9 @@ def conflict_averse_weights(gram: FloatArray, c: float) -> FloatArray:
     ndarray, shape (m,)
         v, non-negative. The conditions hold to a few roundings of their terms, with rates over the norms.
     """
+    found = _core.conflict_averse_weights(gram, c)
+    if found is not None:
+        return found
     m = len(gram)
     result = np.zeros(m)
     nonzero, gram = without_zeros(gram)

@@ -33,9 +33,7 @@ def pass_for(inputs: Iterable[Tensor]) -> Callable[[TensorTuple, TensorTuple, Te
 
 
 def _direct(roots: TensorTuple, starts: TensorTuple, inputs: TensorTuple, retain_graph: bool) -> Gradients:
-    found: Gradients = _run(
-        roots, starts, retain_graph, False, inputs, allow_unreachable=True, accumulate_grad=False
-    )
+    found: Gradients = _run(roots, starts, retain_graph, False, inputs, allow_unreachable=True, accumulate_grad=False)
     return found
 
 

@@ -64,11 +64,6 @@ def bounded_qp(matrix: FloatArray, linear: FloatArray) -> FloatArray:
     return _core.nonnegative_qp(matrix, linear, True)[0]
 
 
-def bounded_qps(matrix: FloatArray, linears: FloatArray) -> FloatArray:
-    """Solve k programs with one matrix, see :func:`bounded_qp`; a row each. By block pivoting first, in the core."""
-    return _core.bounded_qps(matrix, linears)
-
-
 def solve(block: FloatArray, right: FloatArray) -> FloatArray:
     """Return the solution of a linear system, the shortest one in the mean square where the matrix is singular."""
     try:

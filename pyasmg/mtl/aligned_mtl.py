@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from .. import _core
 from ._gradient import GramBalancer, HeadWeights
-from ._nonnegative_qp import EPS
 from ._types import FloatArray
 from .ew import Reduction, reduction_factor
 
@@ -63,15 +63,4 @@ class AlignedMTL(GramBalancer):
         return self.preferred_weights(gram, losses, np.ones(self.n_tasks))
 
     def preferred_weights(self, gram: FloatArray, losses: FloatArray, preference: FloatArray) -> FloatArray:
-        weights = self._factor * preference
-        size = max(gram.diagonal().tolist())
-        if size == 0.0:
-            return weights
-        values, vectors = np.linalg.eigh(gram / size)
-        inside = values > 64.0 * self.n_tasks * EPS * values[-1]
-        values, vectors = values[inside], vectors[:, inside]
-        if self.scale == "min":
-            chosen = float(values[0])
-        else:
-            chosen = float(np.median(values) if self.scale == "median" else values.mean())
-        return np.asarray(vectors @ (np.sqrt(chosen / values) * (vectors.T @ weights)))
+        return _core.aligned_weights(gram, self.scale, self._factor * preference)

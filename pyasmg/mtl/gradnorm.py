@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from .. import _core
 from .._validate import integer, number, vector
 from ._gradient import GramBalancer, HeadWeights
 from ._state import Adam
@@ -91,7 +92,7 @@ class GradNorm(GramBalancer):
             self._initial = initial
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
-        smallest = float(losses.min())
+        smallest = min(losses.tolist())
         if smallest < 0.0 or (smallest == 0.0 and self._initial is None):
             bound = "losses >= 0" if self._initial is not None else "positive first losses"
             raise ValueError(f"GradNorm needs {bound}; task {int(losses.argmin())} has the loss {smallest:g}.")
@@ -102,7 +103,7 @@ class GradNorm(GramBalancer):
         if self._initial is None:
             self._initial = self._sum / self.warmup_steps if self.warmup_steps else losses.copy()
         weights = self._weights()
-        self._step(weights, np.sqrt(np.diag(gram)), losses / self._initial)
+        self._step(weights, _core.gradnorm_slopes(gram, self.alpha, weights, losses, self._initial))
         return weights
 
     def _weights(self) -> FloatArray:
@@ -110,11 +111,7 @@ class GradNorm(GramBalancer):
             return self.n_tasks * softmax(self._variables)
         return self._variables
 
-    def _step(self, weights: FloatArray, norms: FloatArray, progress: FloatArray) -> None:
-        mean = float(progress.mean())
-        rates = progress / mean if mean > 0.0 else np.ones(self.n_tasks)  # r of (1)
-        lengths = weights * norms
-        gradient = np.sign(lengths - lengths.mean() * rates**self.alpha) * norms  # of (2)
+    def _step(self, weights: FloatArray, gradient: FloatArray) -> None:
         if self.parametrization == "softmax":
             gradient = weights * (gradient - float(weights @ gradient) / self.n_tasks)
             self._adam.step(self._variables, gradient)

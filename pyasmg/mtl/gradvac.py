@@ -9,11 +9,10 @@ import numpy as np
 from .. import _core
 from .._validate import number
 from ._gradient import GramBalancer, HeadWeights
-from ._nonnegative_qp import cosine_matrix
 from ._state import generator
 from ._types import FloatArray
 from .ew import Reduction, reduction_factor
-from .pcgrad import from_units, orders
+from .pcgrad import orders
 
 Update = Literal["always", "violation"]
 LARGEST_TARGET = 1.0 - 1e-6
@@ -79,9 +78,8 @@ class GradVac(GramBalancer):
         self._usual: FloatArray = np.zeros((n_tasks, n_tasks))
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
-        norms, cosines = cosine_matrix(gram)
         order = orders(self._generator, self.n_tasks)
-        coefficients, self._usual = _core.vaccinate(
-            cosines, order, self.beta, self.update == "always", LARGEST_TARGET, self._usual
+        weights, self._usual = _core.vaccinate(
+            gram, order, self._factor, self.beta, self.update == "always", LARGEST_TARGET, self._usual
         )
-        return np.asarray(self._factor * from_units(norms @ coefficients, norms))
+        return weights

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from .. import _core
 from ._gradient import GramBalancer
-from ._nonnegative_qp import EPS, cosine_matrix, without_zeros
 from ._types import FloatArray
 
 
@@ -37,28 +35,4 @@ class IMTLG(GramBalancer):
     """
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
-        result = np.zeros(self.n_tasks)
-        nonzero, gram = without_zeros(gram)
-        if nonzero.size == 0:
-            return result
-        norms, cosines = cosine_matrix(gram)
-        y = equal_projections(cosines)
-        if y is None:
-            return result
-        weights = y * (norms.min() / norms)
-        total = float(weights.sum())
-        if abs(total) <= 16.0 * len(weights) * EPS * float(np.abs(weights).sum()):
-            return result
-        result[nonzero] = weights / total
-        return result
-
-
-def equal_projections(cosines: FloatArray) -> FloatArray | None:
-    """Return the shortest y with ``cosines @ y = 1``; None where there is none."""
-    m = len(cosines)
-    values, vectors = np.linalg.eigh(cosines)
-    inside = values > 64.0 * m * EPS
-    shares = vectors.sum(axis=0)  # of the vector of ones
-    if float(np.square(shares[~inside]).sum()) > 1e-12 * m:
-        return None
-    return np.asarray(vectors[:, inside] @ (shares[inside] / values[inside]))
+        return _core.impartial_weights(gram)

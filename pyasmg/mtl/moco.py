@@ -13,8 +13,9 @@ from .. import _core
 from .._validate import number
 from ._combination import combine, combine_pieces
 from ._gradient import GradientBalancer, HeadWeights
-from ._gram import gram_matrix, host_array, is_exact, on_core
+from ._gram import EXACT_WORK, gram_matrix, host_array, is_exact, on_core
 from ._host_matrix import host_matrix
+from ._tensors import usual
 from ._types import FloatArray
 from .rlw import softmax
 
@@ -144,6 +145,9 @@ class MoCo(GradientBalancer):
 
 def _average(tracked: Tensor, matrix: Tensor, rate: float, weights: FloatArray) -> FloatArray:
     """Let Y move by ``rate`` of its way to the gradients, in place, and return its Gram matrix times the weights."""
+    slopes = usual.running_average(matrix, rate, tracked, weights, EXACT_WORK)
+    if slopes is not None:
+        return slopes
     if on_core(tracked) and tracked.is_contiguous():
         return _core.running_average(host_array(matrix), rate, tracked.numpy(), weights, is_exact(tracked))
     tracked.lerp_(matrix, rate)
@@ -152,11 +156,4 @@ def _average(tracked: Tensor, matrix: Tensor, rate: float, weights: FloatArray) 
 
 def simplex_projection(point: Sequence[float]) -> FloatArray:
     """Return the point of the simplex next to ``point``, by sorting."""
-    ordered = sorted(point, reverse=True)
-    largest, total, level = ordered[0], 0.0, 0.0
-    for k, value in enumerate(ordered, start=1):
-        total += value - largest  # changes nothing, and keeps digits
-        excess = (total - 1.0) / k
-        if value - largest > excess:
-            level = excess
-    return np.array([max(value - largest - level, 0.0) for value in point])
+    return _core.simplex_projection(np.array(point, dtype=np.float64))

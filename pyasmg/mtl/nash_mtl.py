@@ -70,12 +70,15 @@ class NashMTL(GramBalancer):
         return self._last
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
-        return self.preferred_weights(gram, losses, np.ones(self.n_tasks))
+        return self._solve(gram, None)
 
     def preferred_weights(self, gram: FloatArray, losses: FloatArray, preference: FloatArray) -> FloatArray:
+        return self._solve(gram, preference)
+
+    def _solve(self, gram: FloatArray, preference: FloatArray | None) -> FloatArray:
         weights = fair_weights(gram, 1.0, preference)
         if self.normalize:
-            weights = weights * float(np.sqrt(np.linalg.norm(gram)))
+            weights = weights * math.sqrt(math.sqrt(float(np.vdot(gram, gram))))
         if self.max_norm is not None:
             norm = math.sqrt(max(float(weights @ gram @ weights), 0.0))
             weights = weights * min(1.0, self.max_norm / norm) if norm > 0.0 else weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +10,6 @@ import numpy.typing as npt
 
 from .. import _core
 from ._gradient import GramBalancer, HeadWeights
-from ._nonnegative_qp import cosine_matrix
 from ._state import generator
 from ._types import FloatArray
 from .ew import Reduction, reduction_factor
@@ -51,17 +51,14 @@ class PCGrad(GramBalancer):
         self._generator = generator(seed)
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
-        norms, cosines = cosine_matrix(gram)
-        coefficients = _core.remove_conflicts(cosines, orders(self._generator, self.n_tasks))
-        return np.asarray(self._factor * from_units(norms @ coefficients, norms))
-
-
-def from_units(coefficients: FloatArray, norms: FloatArray) -> FloatArray:
-    """Turn coefficients of unit vectors into those of the gradients; a zero gradient has the coefficient 1."""
-    return np.where(norms > 0.0, coefficients / np.where(norms > 0.0, norms, 1.0), 1.0)
+        return _core.remove_conflicts(gram, orders(self._generator, self.n_tasks), self._factor)
 
 
 def orders(random: np.random.Generator, n_tasks: int) -> IndexArray:
     """Return for each task the others in a random order of its own, shape (m, m - 1)."""
-    others = (np.arange(n_tasks)[:, None] + np.arange(1, n_tasks)) % n_tasks
-    return np.ascontiguousarray(random.permuted(others, axis=1), dtype=np.int64)
+    return random.permuted(_others(n_tasks), axis=1)
+
+
+@functools.cache
+def _others(n_tasks: int) -> IndexArray:
+    return (np.arange(n_tasks, dtype=np.int64)[:, None] + np.arange(1, n_tasks)) % n_tasks

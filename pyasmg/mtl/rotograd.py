@@ -166,11 +166,12 @@ class RotoGrad(GramBalancer):
         self._n_steps += 1
         if self.rotate_only:
             return np.ones(self.n_tasks)
-        known = self._initial > 0.0
-        ratios = np.where(known, norms / np.where(known, self._initial, 1.0), 1.0)
-        total = float(ratios.sum())
-        length = float(ratios @ norms) / total if total > 0.0 else 0.0
-        return np.where(norms > 0.0, length / np.where(norms > 0.0, norms, 1.0), 0.0)
+        lengths, initial = norms.tolist(), self._initial.tolist()
+        ratios = [now / before if before > 0.0 else 1.0 for now, before in zip(lengths, initial, strict=True)]
+        total = sum(ratios)
+        terms = sum(ratio * norm for ratio, norm in zip(ratios, lengths, strict=True))
+        length = terms / total if total > 0.0 else 0.0
+        return np.array([length / norm if norm > 0.0 else 0.0 for norm in lengths])
 
     def _turn_towards_mean(self, matrix: Tensor, gram: FloatArray) -> None:
         """Compute the gradient of the rotations."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from .. import _core
 from ._gradient import GramBalancer
-from ._nonnegative_qp import bounded_qps, cosine_matrix, without_zeros
 from ._types import FloatArray
 
 
@@ -38,10 +36,4 @@ class UPGrad(GramBalancer):
     """
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
-        weights = np.ones(self.n_tasks)
-        nonzero, gram = without_zeros(gram)
-        if nonzero.size:
-            norms, cosines = cosine_matrix(gram)
-            norms = norms / norms.max()
-            weights[nonzero] += norms @ bounded_qps(cosines, cosines) / norms
-        return weights / self.n_tasks
+        return _core.upgrad_weights(gram)

@@ -7,7 +7,8 @@ from itertools import chain, combinations
 import numpy as np
 import pytest
 
-from pyasmg.mtl._nonnegative_qp import bounded_qp, bounded_qps, cosine_matrix, nonnegative_qp
+from pyasmg import _core
+from pyasmg.mtl._nonnegative_qp import bounded_qp, cosine_matrix, nonnegative_qp
 from tests.mtl.test_conflict_averse import GRAMS
 from tests.twins import nonnegative_qp as twin
 
@@ -55,7 +56,7 @@ def test_projections(family: str, m: int) -> None:
     """Each gradient onto what is dual to all: one at a time, and all at once."""
     for seed in range(2 if m == 40 else 6):
         C = cosines_of(family, m, seed)
-        together = bounded_qps(C, C)
+        together = _core.bounded_qps(C, C)
         for i in range(0, m, 1 if m < 40 else 5):
             alone = nonnegative_qp(C, C[i])
             assert_optimal(C, C[i], alone, f"{seed=}, {i=}")
@@ -102,7 +103,7 @@ def test_no_bound() -> None:
     opposed = np.array([[1.0, -1.0], [-1.0, 1.0]])
     assert nonnegative_qp(opposed, np.array([-1.0, -1.0])) is None
     np.testing.assert_array_equal(nonnegative_qp(opposed, np.array([1.0, -1.0])), [0.0, 1.0])
-    np.testing.assert_array_equal(bounded_qps(opposed, np.array([[-1.0, -1.0], [1.0, -1.0]])), [[1, 0], [0, 1]])
+    np.testing.assert_array_equal(_core.bounded_qps(opposed, np.array([[-1.0, -1.0], [1.0, -1.0]])), [[1, 0], [0, 1]])
 
 
 def test_rounding_that_leaves_no_bound() -> None:
@@ -114,7 +115,7 @@ def test_rounding_that_leaves_no_bound() -> None:
         G = rows @ rows.T
         noise = 1e-7 * rng.standard_normal(G.shape) * np.sqrt(np.outer(np.diag(G), np.diag(G)))
         exact, C = cosine_matrix(G)[1], cosine_matrix(G + noise + noise.T)[1]
-        for i, found in enumerate(bounded_qps(C, C)):
+        for i, found in enumerate(_core.bounded_qps(C, C)):
             expected = bounded_qp(exact, exact[i])
             change = found - expected
             assert change @ exact @ change <= 1e-9, f"{seed=}, {i=}"

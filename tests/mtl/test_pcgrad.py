@@ -82,4 +82,4 @@ def test_bad_options() -> None:
 @pytest.mark.parametrize("order", [np.array([[1], [2]]), np.array([[1], [-1]]), np.array([[1, 0], [0, 1]])])
 def test_the_core_refuses_other_orders(order: np.ndarray) -> None:
     with pytest.raises(ValueError, match="order must"):
-        _core.remove_conflicts(np.eye(2), order)
+        _core.remove_conflicts(np.eye(2), order, 1.0)
