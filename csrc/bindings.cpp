@@ -436,6 +436,9 @@ PYBIND11_MODULE(_core, m) {
         .def("scalars", &pyasmg::Tensors::scalars, py::arg("list"), py::arg("n"))
         .def("fill_row", &pyasmg::Tensors::fill_row, py::arg("matrix"), py::arg("row"), py::arg("found"),
              py::arg("count"))
+        .def("starts", &pyasmg::Tensors::starts, py::arg("list"), py::arg("gradient"))
+        .def("passes", &pyasmg::Tensors::passes, py::arg("run"), py::arg("starts"), py::arg("targets"),
+             py::arg("heads"), py::arg("matrix"), py::arg("keep_last"), py::arg("otherwise"))
         .def("fits", &pyasmg::Tensors::fits, py::arg("matrix"), py::arg("n_rows"), py::arg("targets"))
         .def("gram", &pyasmg::Tensors::gram, py::arg("matrix"), py::arg("exact_work"))
         .def("place", &pyasmg::Tensors::place, py::arg("parameters"), py::arg("gradients"))

@@ -117,6 +117,60 @@ public:
         return n_left == 0;
     }
 
+    // For each of these scalars of one type what a backward pass starts from: ((scalar,), (gradient,)), the gradients all
+    // the same new tensor. None where they are not usual, or of several types.
+    pybind11::object starts(pybind11::handle list, double gradient) const {
+        namespace py = pybind11;
+        if (!is_list(list) || PySequence_Fast_GET_SIZE(list.ptr()) == 0) return py::none();
+        const py::object start = new_like(PySequence_Fast_GET_ITEM(list.ptr(), 0));
+        const auto out = view(start);
+        if (!out || out->ndim != 0) return py::none();
+        if (out->in_double) {
+            *static_cast<double*>(out->data) = gradient;
+        } else {
+            *static_cast<float*>(out->data) = static_cast<float>(gradient);
+        }
+        const auto shared = py::make_tuple(start);
+        py::list made;
+        for (py::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list.ptr()); ++i) {
+            const auto scalar = py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(list.ptr(), i));
+            const auto found = view(scalar);
+            if (!found || found->ndim != 0 || found->in_double != out->in_double) return py::none();
+            made.append(py::make_tuple(py::make_tuple(scalar), shared));
+        }
+        return std::move(made);
+    }
+
+    // A backward pass for each task, whose result goes to its row: calls run(*start, targets + head, keep) for what each
+    // pass starts from and each head, with `keep` false in the last pass unless `keep_last`. Returns what remains of the
+    // results, the heads' gradients; otherwise(task, result) stores and returns it where fill_row() does not serve.
+    pybind11::list passes(const pybind11::function& run, const pybind11::list& starts, const pybind11::tuple& targets,
+                          const pybind11::tuple& heads, pybind11::handle matrix, bool keep_last,
+                          const pybind11::function& otherwise) const {
+        namespace py = pybind11;
+        if (heads.size() != starts.size()) throw std::invalid_argument("as many heads as tasks are needed.");
+        const auto n_targets = static_cast<py::ssize_t>(targets.size());
+        py::list rest;
+        for (std::size_t task = 0; task < starts.size(); ++task) {
+            const py::tuple start = starts[task];
+            const auto inputs =
+                py::reinterpret_steal<py::object>(PySequence_Concat(targets.ptr(), py::object(heads[task]).ptr()));
+            if (!inputs) throw py::error_already_set();
+            const bool keep = keep_last || task + 1 < starts.size();
+            // nothing refers to it after this turn: its memory, warm in the cache, is free for the next one
+            const py::object found = run(start[0], start[1], inputs, keep);
+            if (fill_row(matrix, static_cast<std::int64_t>(task), found, n_targets)) {
+                auto head = py::reinterpret_steal<py::object>(
+                    PySequence_GetSlice(found.ptr(), n_targets, PY_SSIZE_T_MAX));
+                if (!head) throw py::error_already_set();
+                rest.append(std::move(head));
+            } else {
+                rest.append(otherwise(task, found));
+            }
+        }
+        return rest;
+    }
+
     // Whether a matrix has this many rows, each as long as all of these together, and numbers of the same type as all.
     bool fits(pybind11::handle matrix, std::int64_t n_rows, pybind11::handle targets) const {
         const auto rows = view(matrix);
@@ -156,14 +210,16 @@ public:
             throw std::invalid_argument("as many factors as parameters are needed.");
         }
         return each(parameters, gradients, [&](const py::object& gradient, const View& numbers, std::size_t i) {
-            auto copy = py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(gradient.ptr(), clone_.ptr()));
-            if (!copy) throw py::error_already_set();
+            py::object copy = new_like(gradient);
             const auto copied = view(copy);
-            if (!copied || copied->size != numbers.size) throw std::logic_error("a copy is not like its original.");
-            if (factors && numbers.in_double) {
-                multiply(static_cast<double*>(copied->data), copied->size, (*factors)[i]);
-            } else if (factors) {
-                multiply(static_cast<float*>(copied->data), copied->size, (*factors)[i]);
+            if (!copied || copied->size != numbers.size) throw std::logic_error("a new tensor is not like the other.");
+            const double factor = factors ? (*factors)[i] : 1.0;
+            if (numbers.in_double) {
+                multiply(static_cast<const double*>(numbers.data), numbers.size, factor,
+                         static_cast<double*>(copied->data));
+            } else {
+                multiply(static_cast<const float*>(numbers.data), numbers.size, factor,
+                         static_cast<float*>(copied->data));
             }
             return copy;
         });
@@ -257,8 +313,8 @@ private:
             n *= found.shape[axis];
         }
         if ((n > 0 && found.data == nullptr) || (layout == Layout::contiguous && n > 0 && !contiguous)) return {};
-        // a view of a complex conjugate has a sign to come
-        if (!py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(tensor.ptr(), is_neg_.ptr()))
+        // The imaginary part of a complex conjugate has a sign to come. It is a view of stride 2.
+        if (n == 1 && !py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(tensor.ptr(), is_neg_.ptr()))
                  .is(py::bool_(false))) {
             if (PyErr_Occurred() != nullptr) throw py::error_already_set();
             return {};
@@ -294,8 +350,8 @@ private:
     const PyTypeObject* parameter_type() const { return reinterpret_cast<const PyTypeObject*>(parameter_.ptr()); }
 
     template <class T>
-    static void multiply(T* data, std::size_t n, double factor) {
-        for (std::size_t i = 0; i < n; ++i) data[i] *= static_cast<T>(factor);
+    static void multiply(const T* data, std::size_t n, double factor, T* out) {
+        for (std::size_t i = 0; i < n; ++i) out[i] = data[i] * static_cast<T>(factor);
     }
 
     struct Pieces {
@@ -309,7 +365,7 @@ private:
         Pieces made;
         std::size_t n_columns = 0;
         for (pybind11::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(targets.ptr()); ++i) {
-            made.tensors.append(empty_like_(pybind11::handle(PySequence_Fast_GET_ITEM(targets.ptr(), i))));
+            made.tensors.append(new_like(PySequence_Fast_GET_ITEM(targets.ptr(), i)));
             const auto found = view(made.tensors[static_cast<std::size_t>(i)]);
             if (!found || found->in_double != rows.in_double) return {};
             made.views.push_back(*found);
@@ -347,13 +403,19 @@ private:
         return std::is_same_v<T, double> || work <= exact_work ? Precision::in_double : Precision::native;
     }
 
+    pybind11::object new_like(pybind11::handle tensor) const {
+        auto made = pybind11::reinterpret_steal<pybind11::object>(PyObject_CallOneArg(empty_like_.ptr(), tensor.ptr()));
+        if (!made) throw pybind11::error_already_set();
+        return made;
+    }
+
     // interned: Python remembers where it has found the attribute of an interned name
     static pybind11::object interned(const char* name) {
         return pybind11::reinterpret_steal<pybind11::object>(PyUnicode_InternFromString(name));
     }
 
     pybind11::object kind_, parameter_, empty_like_;
-    pybind11::object requires_grad_ = interned("requires_grad"), grad_ = interned("grad"), is_neg_ = interned("is_neg"), clone_ = interned("clone");
+    pybind11::object requires_grad_ = interned("requires_grad"), grad_ = interned("grad"), is_neg_ = interned("is_neg");
     int (*read_)(void*, dlpack::Tensor*) = nullptr;
 };
 

@@ -43,7 +43,6 @@ class Losses:
     def __init__(self, losses: LossesLike, n_tasks: int, *, gradients: bool = True, joined: bool = False) -> None:
         self._vector: Tensor | None = None
         self._list: list[Tensor] = []
-        self._usual = False  # scalars in host memory
         if type(losses) in (list, tuple):
             if joined and (vector := _join(losses, n_tasks)) is not None:
                 values = vector.tolist()
@@ -53,7 +52,7 @@ class Losses:
                     return
             found = None if joined else usual.scalars(losses, n_tasks)
             if found is not None:
-                self._usual, self._list, self.values = True, list(losses), found
+                self._list, self.values = list(losses), found
                 return
         # not the usual case, or an error to be named
         if isinstance(losses, Tensor):
@@ -86,23 +85,13 @@ class Losses:
             vector = torch.stack([loss.reshape(()).double() for loss in self._list])
         return cast("list[float]", vector.tolist())
 
-    def roots(self, scale: float) -> list[tuple[Tensor, Tensor]]:
-        """Return what the backward pass of each task starts from, and the gradient there: the loss times ``scale``."""
+    def starts(self, scale: float) -> list[tuple[tuple[Tensor], tuple[Tensor]]]:
+        """Return for each task what its backward pass starts from, and the gradient there: its loss times ``scale``."""
         if self._vector is not None:
-            starts = torch.diag(torch.full_like(self._vector, scale, requires_grad=False))
-            return [(self._vector, start) for start in starts]
-        first = self._list[0]
-        if self._usual and all(loss.dtype is first.dtype for loss in self._list):
-            start = _start(first, scale)
-            return [(loss, start) for loss in self._list]
-        made: dict[Any, Tensor] = {}
-        roots = []
-        for loss in self._list:
-            kind = (loss.shape, loss.dtype, loss.device)
-            if kind not in made:
-                made[kind] = _start(loss, scale)
-            roots.append((loss, made[kind]))
-        return roots
+            each = torch.diag(torch.full_like(self._vector, scale, requires_grad=False))
+            return [((self._vector,), (start,)) for start in each]
+        made: list[tuple[tuple[Tensor], tuple[Tensor]]] | None = usual.starts(self._list, scale)
+        return [((loss,), (_start(loss, scale),)) for loss in self._list] if made is None else made
 
     def backward(self, weights: FloatArray, retain_graph: bool) -> None:
         """Accumulate the gradient of the weighted sum of the losses into ``.grad`` of all leaves: one backward pass."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any, cast
@@ -62,13 +63,11 @@ class TaskGradients:
         targets = self.targets
         fits = workspace is not None and usual.fits(workspace, self._n_tasks, targets)
         matrix = cast("Tensor", workspace) if fits else self._matrix(workspace)
-        run = pass_for([*targets, *itertools.chain.from_iterable(self._heads)])
-        keep_all, last = self._retain_graph or self._features is not None, self._n_tasks - 1
-        for task, (root, start) in enumerate(self._losses.roots(self._scale)):
-            inputs = targets + self._heads[task]
-            # nothing here refers to the result: its memory, warm in the cache, is free for the next task
-            rest = self._store(matrix, task, run((root,), (start,), inputs, keep_all or task < last))
-            self._head_gradients.append(rest)
+        run = pass_for(itertools.chain(targets, *self._heads))
+        keep = self._retain_graph or self._features is not None
+        starts = self._losses.starts(self._scale)
+        store = functools.partial(self._store, matrix)
+        self._head_gradients = usual.passes(run, starts, targets, self._heads, matrix, keep, store)
         if self._features is None:
             mean(matrix, self._group)
         return matrix
@@ -85,12 +84,11 @@ class TaskGradients:
     def _store(self, matrix: Tensor, task: int, found: Gradients) -> Gradients:
         """Write the gradient of one task into its row, and return those of its head."""
         n_targets = len(self.targets)
-        if not usual.fill_row(matrix, task, found, n_targets):
-            on_targets = found[:n_targets]
-            if all(gradient is None for gradient in on_targets):
-                name = "shared parameter" if self._features is None else "entry of `features`"
-                raise ValueError(f"the loss of each task must depend on some {name}; that of task {task} does not.")
-            _fill(matrix[task], on_targets, [target.numel() for target in self.targets])
+        on_targets = found[:n_targets]
+        if all(gradient is None for gradient in on_targets):
+            name = "shared parameter" if self._features is None else "entry of `features`"
+            raise ValueError(f"the loss of each task must depend on some {name}; that of task {task} does not.")
+        _fill(matrix[task], on_targets, [target.numel() for target in self.targets])
         return found[n_targets:]
 
     def gram(self, gram: FloatArray) -> FloatArray:

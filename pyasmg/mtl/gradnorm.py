@@ -118,7 +118,7 @@ class GradNorm(GramBalancer):
             return
         moved = self._variables.copy()
         self._adam.step(moved, gradient)
-        moved = np.maximum(moved, 0.0)
-        total = float(moved.sum())
+        positive = [max(value, 0.0) for value in moved.tolist()]
+        total = sum(positive)
         if total > 0.0:
-            self._variables = moved * (self.n_tasks / total)
+            self._variables = np.array([value * (self.n_tasks / total) for value in positive])

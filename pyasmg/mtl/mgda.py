@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from .. import _core
 from ..simplex_qp import min_norm_weights
 from ._gradient import GramBalancer, HeadWeights
 from ._types import FloatArray
@@ -62,7 +63,7 @@ class MGDA(GramBalancer):
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
         if self.normalization == "none":
-            return min_norm_weights(gram)
+            return _core.simplex_qp(gram)[0]  # min_norm_weights() of a matrix that need not be checked
         return self._balanced(gram, losses, np.ones(self.n_tasks))
 
     def preferred_weights(self, gram: FloatArray, losses: FloatArray, preference: FloatArray) -> FloatArray:
