@@ -591,9 +591,9 @@ PYBIND11_MODULE(_core, m) {
         [](const Array<double>& gram, double alpha, const Array<double>& weights, const Array<double>& losses,
            const Array<double>& initial) {
             const std::size_t n_tasks = square_size(gram);
-            require(weights.size() == gram.shape(0) && losses.size() == weights.size() &&
-                        initial.size() == weights.size(),
-                    "weights, losses and initial must have shape (m,).");
+            require(
+                weights.size() == gram.shape(0) && losses.size() == weights.size() && initial.size() == weights.size(),
+                "weights, losses and initial must have shape (m,).");
             Array<double> slopes(gram.shape(0));
             pyasmg::gradnorm_slopes(n_tasks, alpha, weights.data(), gram.data(), n_tasks + 1, losses.data(),
                                     initial.data(), slopes.mutable_data());

@@ -20,8 +20,9 @@ struct ConflictAverse {
 // to a few roundings of their terms; false where that leads nowhere within 8 rounds. O(m^3) each.
 bool conflict_averse_guess(const ConflictAverse& problem, const unsigned char* inside, double* y);
 
-// v >= 0 with d = g0 + sum_i v_i g_i the direction of CAGrad, |d - g0| = c |g0|, from a Gram matrix with finite entries:
-// true, and v (m,), where no gradient is zero and the guess from the min-norm weights is right, or g0 vanishes.
+// v >= 0 with d = g0 + sum_i v_i g_i the direction of CAGrad, |d - g0| = c |g0|, from a Gram matrix with finite
+// entries: true, and v (m,), where no gradient is zero and the guess from the min-norm weights is right, or g0
+// vanishes.
 bool conflict_averse_weights(std::size_t m, const double* gram, double c, double* v);
 
 }  // namespace pyasmg

@@ -87,9 +87,12 @@ inline Pcg64 pcg64_from(const Pcg64Words& words) {
 }
 
 inline Pcg64Words pcg64_words(const Pcg64& generator) {
-    return {static_cast<std::uint64_t>(generator.state >> 64),     static_cast<std::uint64_t>(generator.state),
-            static_cast<std::uint64_t>(generator.increment >> 64), static_cast<std::uint64_t>(generator.increment),
-            generator.has_half ? std::uint64_t{1} : 0,             generator.half};
+    return {static_cast<std::uint64_t>(generator.state >> 64),
+            static_cast<std::uint64_t>(generator.state),
+            static_cast<std::uint64_t>(generator.increment >> 64),
+            static_cast<std::uint64_t>(generator.increment),
+            generator.has_half ? std::uint64_t{1} : 0,
+            generator.half};
 }
 
 }  // namespace pyasmg

@@ -59,8 +59,8 @@ void impartial_weights(std::size_t m, const double* gram, double* weights) {
     const Eigen::Index outside = first_above(values, 64.0 * static_cast<double>(n) * kEps);
     if (!(shares.head(outside).squaredNorm() <= 1e-12 * static_cast<double>(n))) return;
     const Eigen::Index rank = size - outside;
-    const Eigen::VectorXd y = solver.eigenvectors().rightCols(rank) *
-                              (shares.tail(rank).array() / values.tail(rank).array()).matrix();
+    const Eigen::VectorXd y =
+        solver.eigenvectors().rightCols(rank) * (shares.tail(rank).array() / values.tail(rank).array()).matrix();
 
     double shortest = norms[nonzero[0]];
     for (const std::size_t i : nonzero) shortest = std::min(shortest, norms[i]);

@@ -63,9 +63,9 @@ constexpr std::uint8_t floating = 2;
 class Tensors {
     using Vector = pybind11::array_t<double, pybind11::array::c_style>;
 
-public:
-    // `kind` and `parameter` are the classes of tensors to be read: subclasses may have rules of their own; `empty_like`
-    // makes new ones.
+  public:
+    // `kind` and `parameter` are the classes of tensors to be read: subclasses may have rules of their own;
+    // `empty_like` makes new ones.
     Tensors(const pybind11::type& kind, const pybind11::type& parameter, const pybind11::function& empty_like)
         : kind_{kind}, parameter_{parameter}, empty_like_{empty_like} {
         const auto capsule = pybind11::getattr(kind, "__dlpack_c_exchange_api__", pybind11::none());
@@ -117,8 +117,8 @@ public:
         return n_left == 0;
     }
 
-    // For each of these scalars of one type what a backward pass starts from: ((scalar,), (gradient,)), the gradients all
-    // the same new tensor. None where they are not usual, or of several types.
+    // For each of these scalars of one type what a backward pass starts from: ((scalar,), (gradient,)), the gradients
+    // all the same new tensor. None where they are not usual, or of several types.
     pybind11::object starts(pybind11::handle list, double gradient) const {
         namespace py = pybind11;
         if (!is_list(list) || PySequence_Fast_GET_SIZE(list.ptr()) == 0) return py::none();
@@ -141,9 +141,10 @@ public:
         return std::move(made);
     }
 
-    // A backward pass for each task, whose result goes to its row: calls run(*start, targets + head, keep) for what each
-    // pass starts from and each head, with `keep` false in the last pass unless `keep_last`. Returns what remains of the
-    // results, the heads' gradients; otherwise(task, result) stores and returns it where fill_row() does not serve.
+    // A backward pass for each task, whose result goes to its row: calls run(*start, targets + head, keep) for what
+    // each pass starts from and each head, with `keep` false in the last pass unless `keep_last`. Returns what remains
+    // of the results, the heads' gradients; otherwise(task, result) stores and returns it where fill_row() does not
+    // serve.
     pybind11::list passes(const pybind11::function& run, const pybind11::list& starts, const pybind11::tuple& targets,
                           const pybind11::tuple& heads, pybind11::handle matrix, bool keep_last,
                           const pybind11::function& otherwise) const {
@@ -160,8 +161,8 @@ public:
             // nothing refers to it after this turn: its memory, warm in the cache, is free for the next one
             const py::object found = run(start[0], start[1], inputs, keep);
             if (fill_row(matrix, static_cast<std::int64_t>(task), found, n_targets)) {
-                auto head = py::reinterpret_steal<py::object>(
-                    PySequence_GetSlice(found.ptr(), n_targets, PY_SSIZE_T_MAX));
+                auto head =
+                    py::reinterpret_steal<py::object>(PySequence_GetSlice(found.ptr(), n_targets, PY_SSIZE_T_MAX));
                 if (!head) throw py::error_already_set();
                 rest.append(std::move(head));
             } else {
@@ -199,7 +200,8 @@ public:
     // Makes each gradient the `.grad` of its parameter where that is None and both are alike, and nothing has to be
     // copied; the positions of the rest.
     std::vector<std::size_t> place(pybind11::handle parameters, pybind11::handle gradients) const {
-        return each(parameters, gradients, [](pybind11::object gradient, const View&, std::size_t) { return gradient; });
+        return each(parameters, gradients,
+                    [](pybind11::object gradient, const View&, std::size_t) { return gradient; });
     }
 
     // The same with copies, multiplied by factors where there are such.
@@ -229,7 +231,8 @@ public:
     // usual. Weights that leave the range of single precision are brought in first.
     pybind11::object combine(pybind11::handle matrix, const Vector& weights, pybind11::handle targets) const {
         const auto rows = view(matrix);
-        if (!rows || rows->ndim != 2 || weights.ndim() != 1 || weights.size() != rows->shape[0]) return pybind11::none();
+        if (!rows || rows->ndim != 2 || weights.ndim() != 1 || weights.size() != rows->shape[0])
+            return pybind11::none();
         const auto made = pieces(*rows, targets);
         if (!made) return pybind11::none();
         std::vector<double> scaled(weights.data(), weights.data() + weights.size());
@@ -245,7 +248,8 @@ public:
         return made->tensors;
     }
 
-    // sign_dropout() into new tensors like `targets`, one after the other, and the generator after it. None where one is not usual.
+    // sign_dropout() into new tensors like `targets`, one after the other, and the generator after it. None where one
+    // is not usual.
     pybind11::object sign_dropout(pybind11::handle matrix, const std::optional<Vector>& leak,
                                   const Pcg64Words& generator, pybind11::handle targets) const {
         const auto rows = view(matrix);
@@ -280,7 +284,7 @@ public:
         return std::move(slopes);
     }
 
-private:
+  private:
     // Numbers one after the other in host memory.
     struct View {
         void* data;
@@ -315,7 +319,7 @@ private:
         if ((n > 0 && found.data == nullptr) || (layout == Layout::contiguous && n > 0 && !contiguous)) return {};
         // The imaginary part of a complex conjugate has a sign to come. It is a view of stride 2.
         if (n == 1 && !py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(tensor.ptr(), is_neg_.ptr()))
-                 .is(py::bool_(false))) {
+                           .is(py::bool_(false))) {
             if (PyErr_Occurred() != nullptr) throw py::error_already_set();
             return {};
         }
@@ -334,8 +338,7 @@ private:
         std::vector<std::size_t> left;
         for (py::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(parameters.ptr()); ++i) {
             const auto position = static_cast<std::size_t>(i);
-            const auto parameter =
-                py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(parameters.ptr(), i));
+            const auto parameter = py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(parameters.ptr(), i));
             const auto gradient = py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(gradients.ptr(), i));
             const auto to = view(parameter, Layout::any), from = view(gradient);
             if (to && from && to->in_double == from->in_double && py::getattr(parameter, grad_).is_none()) {

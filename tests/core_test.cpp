@@ -72,10 +72,14 @@ int main() {
     test_unit_gram();
     test_conflict_averse_guess();
     test_gradient_surgery();
+    test_surgery_weights();
+    test_weights_at_once();
     test_adam_step();
     test_softmax();
     test_softmax_slopes();
     test_gap_slopes();
+    test_gradnorm_slopes();
+    test_simplex_projection();
     test_group_means();
     test_concurrent_callers();
     std::printf("%d checks, %d failures, levels up to %s\n", n_checks, n_failures,

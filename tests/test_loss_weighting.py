@@ -68,7 +68,45 @@ def test_group_means(n, n_groups):
         np.testing.assert_allclose(_core.group_means(values, n_groups), twin.group_means(values, n_groups), rtol=1e-12)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.5])
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 40])
+def test_gradnorm_slopes(n, alpha):
+    for seed in range(10):
+        rng = np.random.default_rng([n, seed])
+        rows = rng.standard_normal((n, 2 * n)) * np.exp(2.0 * rng.standard_normal((n, 1)))
+        weights, losses, initial = rng.uniform(0.0, 2.0, n), rng.uniform(0.0, 3.0, n), rng.uniform(0.1, 3.0, n)
+        if seed == 8:
+            rows[0] = 0.0
+        if seed == 9:
+            losses[:] = 0.0
+        case = rows @ rows.T, alpha, weights, losses, initial
+        expected = twin.gradnorm_slopes(*case)
+        if n == 1:  # the length is its own mean: the sign is that of rounding
+            assert abs(_core.gradnorm_slopes(*case)[0]) <= np.sqrt(case[0][0, 0])
+        else:
+            np.testing.assert_allclose(_core.gradnorm_slopes(*case), expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 40])
+def test_simplex_projection(n):
+    for seed in range(10):
+        rng = np.random.default_rng([n, seed])
+        point = 10.0 ** rng.uniform(-3, 3) * rng.standard_normal(n)
+        if seed == 9:
+            point[:] = point[0]  # equal ones
+        found, scale = _core.simplex_projection(point), max(1.0, np.abs(point).max())
+        np.testing.assert_allclose(found, twin.simplex_projection(point), rtol=0, atol=1e-14 * scale)
+        assert found.min() >= 0.0
+    np.testing.assert_array_equal(_core.simplex_projection(np.array([1e300, -1e300])), [1.0, 0.0])
+
+
 def test_refuses_other_arrays():
+    with pytest.raises(ValueError, match="gram must have shape"):
+        _core.gradnorm_slopes(np.ones((2, 3)), 1.0, np.ones(2), np.ones(2), np.ones(2))
+    with pytest.raises(ValueError, match="losses and initial"):
+        _core.gradnorm_slopes(np.eye(2), 1.0, np.ones(2), np.ones(3), np.ones(2))
+    with pytest.raises(ValueError, match="point must have shape"):
+        _core.simplex_projection(np.ones(0))
     with pytest.raises(ValueError, match="n_groups"):
         _core.group_means(np.ones(3), 0)
     with pytest.raises(ValueError, match="shape"):

@@ -32,7 +32,7 @@ def combine_pieces(weights: FloatArray, matrix: Tensor, like: Sequence[Tensor]) 
     largest = max(map(abs, weights.tolist()))
     factor = 1.0 if 1e-10 < largest < 1e10 or largest == 0.0 else largest
     if not on_core(matrix):
-        direction = torch.as_tensor(weights / factor).to(matrix) @ matrix
+        direction = torch.from_numpy(weights / factor).to(matrix) @ matrix
         return cut(direction if factor == 1.0 else direction * factor, like)
     pieces = [torch.empty(target.shape, dtype=matrix.dtype, device=matrix.device) for target in like]
     _core.combine_rows(host_array(matrix), weights / factor, factor, [piece.numpy() for piece in pieces])

@@ -145,7 +145,7 @@ class GradientBalancer(Balancer):
         preference = self._preference
         if preference is None:
             return matrix, gram, losses
-        matrix *= torch.as_tensor(preference).to(matrix)[:, None]
+        matrix *= torch.from_numpy(preference).to(matrix)[:, None]
         return matrix, gram * preference * preference[:, None], losses * preference
 
 

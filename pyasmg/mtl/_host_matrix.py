@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,11 +22,12 @@ def host_matrix(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     n_pages = (n_bytes + HUGE // 2) // HUGE
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
     if advice is None or n_pages == 0:
-        return torch.zeros(shape, dtype=dtype)
+        return torch.zeros(shape, dtype=dtype, device="cpu")
     try:
         memory = mmap.mmap(-1, n_bytes + 2 * HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        start = -torch.frombuffer(memory, dtype=torch.uint8, count=1).data_ptr() % HUGE
+        data = np.frombuffer(memory, dtype=np.uint8)
+        start = -data.ctypes.data % HUGE
         memory.madvise(advice, start, n_pages * HUGE)
     except OSError:  # a kernel without them
-        return torch.zeros(shape, dtype=dtype)
-    return torch.frombuffer(memory, dtype=dtype, count=math.prod(shape), offset=start).view(shape)
+        return torch.zeros(shape, dtype=dtype, device="cpu")
+    return torch.from_numpy(data[start : start + n_bytes]).view(dtype).view(shape)

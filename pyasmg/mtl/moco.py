@@ -120,7 +120,7 @@ class MoCo(GradientBalancer):
             on_host = matrix.device.type == "cpu"
             tracked = host_matrix((m, d), matrix.dtype) if on_host else torch.zeros_like(matrix)
         elif isinstance(tracked, np.ndarray) or tracked.device != matrix.device or tracked.dtype != matrix.dtype:
-            tracked = torch.as_tensor(tracked).to(matrix)
+            tracked = (torch.from_numpy(tracked) if isinstance(tracked, np.ndarray) else tracked).to(matrix)
         if tracked.shape != matrix.shape:
             raise ValueError(
                 f"`shared` must be the same parameters at each step: they had {tracked.shape[1]} entries; "

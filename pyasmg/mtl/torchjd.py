@@ -83,7 +83,7 @@ class BalancerWeighting(Weighting[PSDMatrix]):
         else:
             gram = gramian.detach().double().cpu().numpy()
             weights = self.balancer._weigh(0.5 * (gram + gram.T), losses)
-        return torch.as_tensor(weights).to(gramian)
+        return torch.from_numpy(weights).to(gramian)
 
 
 class BalancerAggregator(GramianWeightedAggregator):

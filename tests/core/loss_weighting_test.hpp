@@ -51,6 +51,28 @@ void test_gap_slopes() {
     CHECK(by_loss[0] == 2.0 && by_share[0] == 4.0, "one task has no gap");
 }
 
+void test_gradnorm_slopes() {
+    const std::vector<double> gram = {4.0, kNan, kNan, 1.0}, weights = {1.0, 1.0}, losses = {1.0, 3.0};
+    std::vector<double> slopes(2, kNan);
+    pyasmg::gradnorm_slopes(2, 0.0, weights.data(), gram.data(), 3, losses.data(), weights.data(), slopes.data());
+    CHECK(slopes[0] == 2.0 && slopes[1] == -1.0, "above and below the mean length");
+    pyasmg::gradnorm_slopes(2, 1.0, weights.data(), gram.data(), 3, losses.data(), losses.data(), slopes.data());
+    CHECK(slopes[0] == 2.0 && slopes[1] == -1.0, "equal progress");
+    pyasmg::gradnorm_slopes(2, 1.0, weights.data(), gram.data(), 3, losses.data(), weights.data(), slopes.data());
+    CHECK(slopes[0] == 2.0 && slopes[1] == -1.0, "0.75 and 2.25 of them");
+}
+
+void test_simplex_projection() {
+    const std::vector<double> point = {0.5, 1e20, 0.5}, inside = {0.25, 0.25, 0.5};
+    std::vector<double> projection(3, kNan);
+    pyasmg::simplex_projection(3, point.data(), projection.data());
+    CHECK(projection == (std::vector<double>{0.0, 1.0, 0.0}), "a corner");
+    pyasmg::simplex_projection(3, inside.data(), projection.data());
+    CHECK(projection == inside, "a point of the simplex");
+    pyasmg::simplex_projection(1, point.data(), projection.data());
+    CHECK(projection[0] == 1.0, "one number");
+}
+
 // Against every cut of the sorted values into two groups.
 void test_group_means() {
     std::mt19937_64 random(3);

@@ -8,6 +8,7 @@
 #include "gram.hpp"
 #include "nonnegative_qp.hpp"
 #include "simplex_qp.hpp"
+#include "spectral.hpp"
 
 namespace {
 
@@ -292,6 +293,44 @@ void test_gradient_surgery() {
     double alone = kNan;
     pyasmg::remove_conflicts(1, cosines.data(), nullptr, &alone);
     CHECK(alone == 1.0, "one task");
+}
+
+void test_surgery_weights() {
+    const std::vector<double> norms = {2.0, 1.0, 0.0}, coefficients = {1, 3, 0, 0, 1, 0, 0, 0, 1};
+    std::vector<double> weights(3, kNan);
+    pyasmg::surgery_weights(3, norms.data(), coefficients.data(), 0.5, weights.data());
+    CHECK(same_bits(weights, {0.5, 3.5, 0.5}), "in units of the gradients; a zero gradient has the factor");
+}
+
+// Orthogonal gradients, opposed ones, a zero one and none, of methods that take the whole matrix at once.
+void test_weights_at_once() {
+    const double r = std::sqrt(0.5);
+    const std::vector<double> diagonal = {4, 0, 0, 0, 0, 0, 0, 0, 1}, opposed = {1, -r, -r, 1};
+    std::vector<double> weights(3, kNan);
+    pyasmg::impartial_weights(3, diagonal.data(), weights.data());
+    CHECK(std::abs(weights[0] - 1.0 / 3.0) < 1e-15 && weights[1] == 0.0, "IMTL-G");
+    const std::vector<double> ones(3, 1.0), none(9, 0.0), line = {1, -1, -1, 1};
+    pyasmg::aligned_weights(3, diagonal.data(), pyasmg::AlignedScale::smallest, ones.data(), weights.data());
+    CHECK(std::abs(weights[0] - 0.5) < 1e-15 && weights[1] == 0.0 && weights[2] == 1.0, "Aligned-MTL, smallest");
+    pyasmg::aligned_weights(3, diagonal.data(), pyasmg::AlignedScale::median, ones.data(), weights.data());
+    CHECK(std::abs(weights[2] - std::sqrt(2.5)) < 1e-15, "Aligned-MTL, median");
+    pyasmg::aligned_weights(3, none.data(), pyasmg::AlignedScale::mean, ones.data(), weights.data());
+    CHECK(same_bits(weights, {1.0, 1.0, 1.0}), "no gradients");
+    pyasmg::impartial_weights(3, none.data(), weights.data());
+    CHECK(same_bits(weights, {0.0, 0.0, 0.0}), "no gradients");
+    pyasmg::impartial_weights(2, line.data(), weights.data());
+    CHECK(weights[0] == 0.0 && weights[1] == 0.0, "no equal projections");
+
+    pyasmg::upgrad_weights(3, diagonal.data(), weights.data());
+    for (const double weight : weights) CHECK(std::abs(weight - 1.0 / 3.0) < 1e-15, "nothing to remove");
+    pyasmg::upgrad_weights(2, opposed.data(), weights.data());
+    for (std::size_t i = 0; i < 2; ++i) CHECK(std::abs(weights[i] - 0.5 * (1.0 + r)) < 1e-15, "conflicts removed");
+
+    CHECK(!pyasmg::conflict_averse_weights(3, diagonal.data(), 0.5, weights.data()), "a zero gradient");
+    CHECK(pyasmg::conflict_averse_weights(2, opposed.data(), 0.5, weights.data()), "CAGrad");
+    const double length = std::sqrt(0.5 * (1.0 - r)), v = 0.5 * length / (2.0 * length);  // |g0|, |g1 + g2| = 2 |g0|
+    for (std::size_t i = 0; i < 2; ++i) CHECK(std::abs(weights[i] - v) < 1e-14, "half of g0, on both alike");
+    CHECK(pyasmg::conflict_averse_weights(2, line.data(), 0.5, weights.data()) && weights[0] == 0.0, "no mean");
 }
 
 }  // namespace

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pyasmg import min_norm_weights
+from pyasmg import _core, min_norm_weights
 from pyasmg.mtl import _conflict_averse
 from pyasmg.mtl._conflict_averse import conflict_averse_weights
 from tests.twins.conflict_averse import enumerate_faces, guess, violation
@@ -90,8 +90,9 @@ def test_the_path_that_needs_no_luck(family: str, monkeypatch: pytest.MonkeyPatc
             G = GRAMS[family](m, np.random.default_rng([m, seed]))
             norms = np.sqrt(np.diag(G))
             for c in CS:
-                expected = conflict_averse_weights(G, c) * norms
                 with monkeypatch.context() as patch:
+                    patch.setattr(_core, "conflict_averse_weights", lambda *arguments: None)
+                    expected = conflict_averse_weights(G, c) * norms
                     patch.setattr(_conflict_averse, "_guess", lambda *arguments: None)
                     found = conflict_averse_weights(G, c) * norms
                 assert violation(G, c, found / norms).beyond <= TOLERANCE
@@ -159,3 +160,32 @@ def test_twin_of_the_guess(m: int) -> None:
             n_found += 1
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12, err_msg=f"{seed=}")
     assert n_found >= 2
+
+
+@pytest.mark.parametrize("family", GRAMS)
+def test_at_once_or_in_steps(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the core finds in one call is what the solver in Python says; it leaves zero gradients to that."""
+    n_found = 0
+    for m in (1, 2, 3, 10):
+        for seed in range(6):
+            G = GRAMS[family](m, np.random.default_rng([m, seed]))
+            G = 0.5 * (G + G.T)
+            norms = np.sqrt(np.diag(G))
+            mean = float(G.sum()) / max(float(norms.sum()) ** 2, 1e-300)
+            for c in CS:
+                at_once = _core.conflict_averse_weights(G, c)
+                if at_once is None:
+                    continue
+                n_found += 1
+                assert norms.min() > 0.0
+                with monkeypatch.context() as patch:
+                    patch.setattr(_core, "conflict_averse_weights", lambda *arguments: None)
+                    expected = conflict_averse_weights(G, c) * norms
+                difference = at_once * norms - expected
+                squared = difference @ (G / norms / norms[:, None]) @ difference
+                if mean > 1e-14:  # beside the rounding of its length; shorter ones are rounding themselves
+                    allowed = 1e-14 + (1e-15 / mean) ** 2
+                    assert squared <= allowed * expected.sum() ** 2, f"{m=}, {seed=}, {c=}"
+    assert n_found > 0 or family == "zero"
+    with pytest.raises(ValueError, match="gram must have shape"):
+        _core.conflict_averse_weights(np.ones((2, 3)), 0.5)

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 import pyasmg.mtl as mtl
+from pyasmg import _core
+from pyasmg.mtl._nonnegative_qp import bounded_qp
 from tests.mtl._problems import direction, instance
+from tests.twins.simplex_qp import FAMILIES
 
 
 def projections(rows: np.ndarray) -> np.ndarray:
@@ -99,3 +102,27 @@ def test_against_the_solver_of_torchjd() -> None:
     rows, values = instance(6, 10, 0)
     expected = aggregation.UPGrad()(torch.from_numpy(rows))
     np.testing.assert_allclose(direction(mtl.UPGrad(6), rows, values), expected, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 10, 40])
+def test_weights_in_one_call(m: int) -> None:
+    """Against the programs one by one, on the cosines."""
+    for family, make in FAMILIES.items():
+        gram = make(m, np.random.default_rng(m))
+        gram = 0.5 * (gram + gram.T)
+        used = np.flatnonzero(np.diag(gram) > 0.0)
+        norms = np.sqrt(np.diag(gram)[used])
+        cosines = np.clip(gram[np.ix_(used, used)] / norms / norms[:, None], -1.0, 1.0)
+        np.fill_diagonal(cosines, 1.0)
+        expected = np.ones(m)
+        for norm, row in zip(norms, cosines, strict=True):
+            expected[used] += norm * bounded_qp(cosines, row) / norms
+        found = _core.upgrad_weights(gram) * m
+        assert found.min() >= 1.0
+        lengths = np.sqrt(np.diag(gram))
+        difference = (found - expected) * lengths / max(lengths.max(), 1e-300)
+        units = gram / np.outer(*[np.where(lengths > 0.0, lengths, 1.0)] * 2)
+        size = (expected * lengths).sum() / max(lengths.max(), 1e-300)
+        assert abs(difference @ units @ difference) <= 1e-13 * max(size, 1.0) ** 2, family
+    with pytest.raises(ValueError, match="gram must have shape"):
+        _core.upgrad_weights(np.ones((2, 3)))

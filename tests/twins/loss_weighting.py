@@ -58,3 +58,20 @@ def group_means(values, n_groups):
         means[start:stop] = distinct[start:stop] @ members / members.sum()
         stop = start
     return means[inverse]
+
+
+def gradnorm_slopes(gram, alpha, weights, losses, initial):
+    """Of sum_i |w_i n_i - mean(w n) r_i^alpha| on the weights, the second term held."""
+    norms, progress = np.sqrt(np.diag(gram)), losses / initial
+    rates = progress / progress.mean() if progress.mean() > 0.0 else np.ones(len(losses))
+    lengths = weights * norms
+    return np.sign(lengths - lengths.mean() * rates**alpha) * norms
+
+
+def simplex_projection(point):
+    """Bisection for the level that makes the sum 1."""
+    low, high = point.min() - 1.0, point.max()
+    for _ in range(200):
+        level = 0.5 * (low + high)
+        low, high = (level, high) if np.maximum(point - level, 0.0).sum() > 1.0 else (low, level)
+    return np.maximum(point - 0.5 * (low + high), 0.0)
