@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "dlpack.hpp"
 #include "leaf_lists.hpp"
 #include "row_combination.hpp"
 #include "row_products.hpp"
@@ -23,42 +24,6 @@
 #include "sign_dropout.hpp"
 
 namespace pyasmg {
-
-// Of dlpack.h: what is read of it, in the layout of version 1.
-namespace dlpack {
-
-struct Tensor {
-    void* data;
-    struct Device {
-        std::int32_t type, id;
-    } device;
-    std::int32_t ndim;
-    struct Type {
-        std::uint8_t code, bits;
-        std::uint16_t lanes;
-    } dtype;
-    std::int64_t *shape, *strides;
-    std::uint64_t byte_offset;
-};
-
-struct Header {
-    std::uint32_t major, minor;
-    const Header* older;  // the table of an older version, if any
-};
-
-// The functions that are not used stand as addresses.
-struct ExchangeApi {
-    Header header;
-    const void *allocate, *export_managed, *import_managed;
-    int (*read)(void* object, Tensor* out);  // 0, or -1 and a Python exception
-    const void* stream;
-};
-
-constexpr std::uint32_t version = 1;
-constexpr std::int32_t host = 1;
-constexpr std::uint8_t floating = 2;
-
-}  // namespace dlpack
 
 class Tensors {
     using Vector = pybind11::array_t<double, pybind11::array::c_style>;
@@ -70,11 +35,9 @@ class Tensors {
         : kind_{kind}, parameter_{parameter}, empty_like_{empty_like} {
         const auto capsule = pybind11::getattr(kind, "__dlpack_c_exchange_api__", pybind11::none());
         if (!PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api")) return;  // an older PyTorch
-        auto* header = static_cast<const dlpack::Header*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
-        while (header != nullptr && header->major > dlpack::version) header = header->older;
-        if (header != nullptr && header->major == dlpack::version) {
-            read_ = reinterpret_cast<const dlpack::ExchangeApi*>(header)->read;
-        }
+        auto* api = static_cast<const DLPackExchangeAPI*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+        while (api != nullptr && api->major > kDLPackMajor) api = api->older;
+        if (api != nullptr && api->major == kDLPackMajor) read_ = api->read;
     }
 
     // The values of n scalars that require a gradient, if all are usual and finite; None otherwise.
@@ -301,12 +264,12 @@ class Tensors {
         namespace py = pybind11;
         const PyTypeObject* type = Py_TYPE(tensor.ptr());
         if (read_ == nullptr || (static_cast<const void*>(type) != kind_.ptr() && type != parameter_type())) return {};
-        dlpack::Tensor found{};
+        DLTensor found{};
         if (read_(tensor.ptr(), &found) != 0) {
             PyErr_Clear();  // a tensor without memory of its own
             return {};
         }
-        if (found.device.type != dlpack::host || found.dtype.code != dlpack::floating || found.dtype.lanes != 1 ||
+        if (found.device.type != kDLHost || found.dtype.code != kDLFloat || found.dtype.lanes != 1 ||
             (found.dtype.bits != 32 && found.dtype.bits != 64)) {
             return {};
         }
@@ -419,7 +382,7 @@ class Tensors {
 
     pybind11::object kind_, parameter_, empty_like_;
     pybind11::object requires_grad_ = interned("requires_grad"), grad_ = interned("grad"), is_neg_ = interned("is_neg");
-    int (*read_)(void*, dlpack::Tensor*) = nullptr;
+    int (*read_)(void*, DLTensor*) = nullptr;
 };
 
 }  // namespace pyasmg

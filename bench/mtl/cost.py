@@ -9,8 +9,8 @@ Only the backward side is timed (CPU time), on a fresh graph with ``.grad`` None
 another order each time; a ratio is the median over the repetitions of the variant's time over the baseline's in the
 same repetition. Each timed step follows some of the same variant that are not timed, as in a training loop: four for
 the smallest model, whose steps take half a millisecond, one for the next, none for the largest. With ``--mixed`` it
-follows one of another variant, such as a peer's, so that only what both share is in the caches: 0.03 ms more for what runs more code than a
-plain pass.
+follows one of another variant, such as a peer's, so that only what both share is in the caches: 0.03 ms more for what
+runs more code than a plain pass.
 Baselines: ``torch.stack(losses).sum().backward()`` for loss weighting and for ``features=``; for gradient methods
 ``loss.backward()`` for each of the m losses, which accumulate into one ``.grad``: no gradient per task is kept. They
 check nothing; ours check losses and parameters, and that is part of the time.

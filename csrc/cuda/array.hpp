@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "dlpack.hpp"
+#include "../dlpack.hpp"
 #include "runtime.hpp"
 
 namespace pyasmg::device {
