@@ -444,7 +444,7 @@ PYBIND11_MODULE(_core, m) {
         .def("place", &pyasmg::Tensors::place, py::arg("parameters"), py::arg("gradients"))
         .def("place_copies", &pyasmg::Tensors::place_copies, py::arg("parameters"), py::arg("gradients"),
              py::arg("factors"))
-        .def("combine", &pyasmg::Tensors::combine, py::arg("matrix"), py::arg("weights").noconvert(),
+        .def("combine", &pyasmg::Tensors::combine, py::arg("matrix"), py::arg("weights"),
              py::arg("targets"))
         .def("sign_dropout", &pyasmg::Tensors::sign_dropout, py::arg("matrix"), py::arg("leak").noconvert(),
              py::arg("generator"), py::arg("targets"))

@@ -7,6 +7,7 @@
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -106,8 +107,8 @@ class Tensors {
 
     // A backward pass for each task, whose result goes to its row: calls run(*start, targets + head, keep) for what
     // each pass starts from and each head, with `keep` false in the last pass unless `keep_last`. Returns what remains
-    // of the results, the heads' gradients; otherwise(task, result) stores and returns it where fill_row() does not
-    // serve.
+    // of the results, the heads' gradients; otherwise(matrix, task, result) stores and returns it where fill_row() does
+    // not serve.
     pybind11::list passes(const pybind11::function& run, const pybind11::list& starts, const pybind11::tuple& targets,
                           const pybind11::tuple& heads, pybind11::handle matrix, bool keep_last,
                           const pybind11::function& otherwise) const {
@@ -117,19 +118,23 @@ class Tensors {
         py::list rest;
         for (std::size_t task = 0; task < starts.size(); ++task) {
             const py::tuple start = starts[task];
+            if (start.size() != 2) throw std::invalid_argument("a pass starts from a pair.");
             const auto inputs =
                 py::reinterpret_steal<py::object>(PySequence_Concat(targets.ptr(), py::object(heads[task]).ptr()));
             if (!inputs) throw py::error_already_set();
             const bool keep = keep_last || task + 1 < starts.size();
             // nothing refers to it after this turn: its memory, warm in the cache, is free for the next one
-            const py::object found = run(start[0], start[1], inputs, keep);
+            PyObject* const arguments[] = {PyTuple_GET_ITEM(start.ptr(), 0), PyTuple_GET_ITEM(start.ptr(), 1),
+                                           inputs.ptr(), keep ? Py_True : Py_False};
+            const auto found = py::reinterpret_steal<py::object>(PyObject_Vectorcall(run.ptr(), arguments, 4, nullptr));
+            if (!found) throw py::error_already_set();
             if (fill_row(matrix, static_cast<std::int64_t>(task), found, n_targets)) {
                 auto head =
                     py::reinterpret_steal<py::object>(PySequence_GetSlice(found.ptr(), n_targets, PY_SSIZE_T_MAX));
                 if (!head) throw py::error_already_set();
                 rest.append(std::move(head));
             } else {
-                rest.append(otherwise(task, found));
+                rest.append(otherwise(matrix, task, found));
             }
         }
         return rest;
@@ -163,31 +168,39 @@ class Tensors {
     // Makes each gradient the `.grad` of its parameter where that is None and both are alike, and nothing has to be
     // copied; the positions of the rest.
     std::vector<std::size_t> place(pybind11::handle parameters, pybind11::handle gradients) const {
-        return each(parameters, gradients,
-                    [](pybind11::object gradient, const View&, std::size_t) { return gradient; });
+        std::vector<std::size_t> left;
+        each(parameters, gradients, left, [](pybind11::object gradient, const View&) { return gradient; });
+        return left;
     }
 
-    // The same with copies, multiplied by factors where there are such.
-    std::vector<std::size_t> place_copies(pybind11::handle parameters, pybind11::handle gradients,
-                                          const std::optional<std::vector<double>>& factors) const {
+    // The same with copies for lists of lists, those of list i multiplied by factor i where there are factors; the
+    // positions of the rest as (list, entry).
+    std::vector<std::array<std::size_t, 2>> place_copies(pybind11::handle parameters, pybind11::handle gradients,
+                                                         const std::optional<Vector>& factors) const {
         namespace py = pybind11;
-        if (factors && py::len(parameters) != factors->size()) {
-            throw std::invalid_argument("as many factors as parameters are needed.");
+        const std::size_t n = same_length(parameters, gradients);
+        if (factors && (factors->ndim() != 1 || static_cast<std::size_t>(factors->size()) != n)) {
+            throw std::invalid_argument("as many factors as lists are needed.");
         }
-        return each(parameters, gradients, [&](const py::object& gradient, const View& numbers, std::size_t i) {
-            py::object copy = new_like(gradient);
-            const auto copied = view(copy);
-            if (!copied || copied->size != numbers.size) throw std::logic_error("a new tensor is not like the other.");
-            const double factor = factors ? (*factors)[i] : 1.0;
-            if (numbers.in_double) {
-                multiply(static_cast<const double*>(numbers.data), numbers.size, factor,
-                         static_cast<double*>(copied->data));
-            } else {
-                multiply(static_cast<const float*>(numbers.data), numbers.size, factor,
-                         static_cast<float*>(copied->data));
-            }
-            return copy;
-        });
+        std::vector<std::array<std::size_t, 2>> left;
+        std::vector<std::size_t> entries;
+        for (std::size_t i = 0; i < n; ++i) {
+            const double factor = factors ? factors->data()[i] : 1.0;
+            entries.clear();
+            each(item(parameters, i), item(gradients, i), entries, [&](const py::object& gradient, const View& from) {
+                py::object copy = new_like(gradient);
+                const auto to = view(copy);
+                if (!to || to->size != from.size) throw std::logic_error("a new tensor is not like the other.");
+                if (from.in_double) {
+                    multiply(static_cast<const double*>(from.data), from.size, factor, static_cast<double*>(to->data));
+                } else {
+                    multiply(static_cast<const float*>(from.data), from.size, factor, static_cast<float*>(to->data));
+                }
+                return copy;
+            });
+            for (const std::size_t entry : entries) left.push_back({i, entry});
+        }
+        return left;
     }
 
     // The rows' sum with these weights, cut into new tensors like `targets`, one after the other; None where one is not
@@ -257,7 +270,7 @@ class Tensors {
         bool in_double;
         std::size_t width() const { return in_double ? sizeof(double) : sizeof(float); }
     };
-    enum class Layout { contiguous, any };
+    enum class Layout { contiguous, any };  // `any`: what counts is what it is, not its numbers
 
     // What a tensor of single or double precision in host memory holds; nothing for any other.
     std::optional<View> view(pybind11::handle tensor, Layout layout = Layout::contiguous) const {
@@ -281,8 +294,9 @@ class Tensors {
         }
         if ((n > 0 && found.data == nullptr) || (layout == Layout::contiguous && n > 0 && !contiguous)) return {};
         // The imaginary part of a complex conjugate has a sign to come. It is a view of stride 2.
-        if (n == 1 && !py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(tensor.ptr(), is_neg_.ptr()))
-                           .is(py::bool_(false))) {
+        if (n == 1 && layout == Layout::contiguous &&
+            !py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(tensor.ptr(), is_neg_.ptr()))
+                 .is(py::bool_(false))) {
             if (PyErr_Occurred() != nullptr) throw py::error_already_set();
             return {};
         }
@@ -290,27 +304,34 @@ class Tensors {
                     static_cast<std::size_t>(n), found.dtype.bits == 64};
     }
 
-    // Sets `.grad` to what `made` returns where that is None, and parameter and gradient are alike.
-    template <class Made>
-    std::vector<std::size_t> each(pybind11::handle parameters, pybind11::handle gradients, Made made) const {
-        namespace py = pybind11;
-        if (!is_list(parameters) || !is_list(gradients) ||
-            PySequence_Fast_GET_SIZE(parameters.ptr()) != PySequence_Fast_GET_SIZE(gradients.ptr())) {
+    static pybind11::object item(pybind11::handle list, std::size_t i) {
+        return pybind11::reinterpret_borrow<pybind11::object>(
+            PySequence_Fast_GET_ITEM(list.ptr(), static_cast<pybind11::ssize_t>(i)));
+    }
+
+    static std::size_t same_length(pybind11::handle first, pybind11::handle second) {
+        if (!is_list(first) || !is_list(second) ||
+            PySequence_Fast_GET_SIZE(first.ptr()) != PySequence_Fast_GET_SIZE(second.ptr())) {
             throw std::invalid_argument("two lists of the same length are needed.");
         }
-        std::vector<std::size_t> left;
-        for (py::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(parameters.ptr()); ++i) {
-            const auto position = static_cast<std::size_t>(i);
-            const auto parameter = py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(parameters.ptr(), i));
-            const auto gradient = py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(gradients.ptr(), i));
+        return static_cast<std::size_t>(PySequence_Fast_GET_SIZE(first.ptr()));
+    }
+
+    // Sets `.grad` to what `made` returns where that is None, and parameter and gradient are alike.
+    template <class Made>
+    void each(pybind11::handle parameters, pybind11::handle gradients, std::vector<std::size_t>& left,
+              Made made) const {
+        namespace py = pybind11;
+        const std::size_t n = same_length(parameters, gradients);
+        for (std::size_t i = 0; i < n; ++i) {
+            const py::object parameter = item(parameters, i), gradient = item(gradients, i);
             const auto to = view(parameter, Layout::any), from = view(gradient);
             if (to && from && to->in_double == from->in_double && py::getattr(parameter, grad_).is_none()) {
-                py::setattr(parameter, grad_, made(gradient, *from, position));
+                py::setattr(parameter, grad_, made(gradient, *from));
             } else {
-                left.push_back(position);
+                left.push_back(i);
             }
         }
-        return left;
     }
 
     const PyTypeObject* parameter_type() const { return reinterpret_cast<const PyTypeObject*>(parameter_.ptr()); }

@@ -25,10 +25,10 @@ def combine_pieces(weights: FloatArray, matrix: Tensor, like: Sequence[Tensor]) 
     On the CPU by the core's kernel: rows of weight 0 are not read, and the pieces are as large as what the last
     backward pass has freed, in memory that is still in the cache.
     """
-    weights = np.ascontiguousarray(weights, np.float64)
     made: list[Tensor] | None = usual.combine(matrix, weights, like)
     if made is not None:
         return made
+    weights = np.ascontiguousarray(weights, np.float64)
     largest = max(map(abs, weights.tolist()))
     factor = 1.0 if 1e-10 < largest < 1e10 or largest == 0.0 else largest
     if not on_core(matrix):

@@ -77,9 +77,9 @@ class GradientBalancer(Balancer):
         checked = Losses(call.losses, self.n_tasks)
         if call.features is not None and not self.supports_features:
             raise ValueError(f"{type(self).__name__} needs gradients on parameters; `features` must be None.")
-        scale = scale_of(call.scaler, checked.device)
+        scale = 1.0 if call.scaler is None else scale_of(call.scaler, checked.device)
         gradients = TaskGradients(checked, call.shared, call.heads, call.features, scale, call.retain_graph, call.group)
-        values = mean_array(checked.values, call.group, checked.device)
+        values = checked.values if call.group is None else mean_array(checked.values, call.group, checked.device)
         reused = self.reused_weights()
         if reused is not None:
             gradients.backward_weighted(reused, reused if self.head_weights == "weighted" else np.ones(self.n_tasks))

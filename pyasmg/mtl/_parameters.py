@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .. import _core
 from .._validate import describe
 from ._tensors import usual
-from ._types import ParametersLike, TensorsLike
+from ._types import FloatArray, ParametersLike, TensorsLike
 
 Listed = list[Tensor] | tuple[Tensor, ...]
 
@@ -143,12 +143,17 @@ def accumulate(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None])
 
 
 def accumulate_copies(
-    parameters: Sequence[Tensor], gradients: Sequence[Tensor | None], factors: Sequence[float] | None
+    parameters: Sequence[Sequence[Tensor]],
+    gradients: Sequence[Sequence[Tensor | None]],
+    factors: FloatArray | None = None,
 ) -> None:
-    """Add each gradient, times its factor, to ``.grad``: those of autograd may be expanded, or those of others too."""
-    for i in usual.place_copies(parameters, gradients, factors):
-        copy = owned(gradients[i])
-        _add(parameters[i], copy if copy is None or factors is None else copy.mul_(factors[i]))
+    """Add copies of gradients to ``.grad``, those of each list times a factor.
+
+    The gradients of autograd may be expanded, or those of others too.
+    """
+    for i, j in usual.place_copies(parameters, gradients, factors):
+        copy = owned(gradients[i][j])
+        _add(parameters[i][j], copy if copy is None or factors is None else copy.mul_(float(factors[i])))
 
 
 def owned(gradient: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any, cast
@@ -66,8 +65,7 @@ class TaskGradients:
         run = pass_for(itertools.chain(targets, *self._heads))
         keep = self._retain_graph or self._features is not None
         starts = self._losses.starts(self._scale)
-        store = functools.partial(self._store, matrix)
-        self._head_gradients = usual.passes(run, starts, targets, self._heads, matrix, keep, store)
+        self._head_gradients = usual.passes(run, starts, targets, self._heads, matrix, keep, self._store)
         if self._features is None:
             mean(matrix, self._group)
         return matrix
@@ -119,7 +117,7 @@ class TaskGradients:
             found += self._losses.grad(head_weights * self._scale, own, self._retain_graph)
             inputs = inputs + own
         means = mean_gradients(inputs, found, self._group)
-        accumulate_copies(inputs, means, None)
+        accumulate_copies([inputs], [means])
 
     def _through_trunk(self, starts: list[Tensor]) -> None:
         features = self._features or []
@@ -131,12 +129,7 @@ class TaskGradients:
 
     def _write_heads(self, head_weights: FloatArray | None) -> None:
         if self._group is None and self._disjoint:
-            factors = None
-            if head_weights is not None:
-                pairs = zip(head_weights.tolist(), self._heads, strict=True)
-                factors = [weight for weight, head in pairs for _ in head]
-            flat = itertools.chain.from_iterable
-            accumulate_copies(list(flat(self._heads)), list(flat(self._head_gradients)), factors)
+            accumulate_copies(self._heads, self._head_gradients, head_weights)
             return
         weights = [1.0] * self._n_tasks if head_weights is None else head_weights.tolist()
         parameters = _unique(parameter for head in self._heads for parameter in head)

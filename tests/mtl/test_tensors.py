@@ -142,12 +142,13 @@ def test_fits(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("factors", [None, [2.0, -0.3, 1e-3]])
-def test_places(dtype: torch.dtype, factors: list[float] | None) -> None:
+@pytest.mark.parametrize("factors", [None, np.array([2.0, -0.3])])
+def test_places(dtype: torch.dtype, factors: np.ndarray | None) -> None:
     gradients = [torch.randn(shape, dtype=dtype) for shape in ((2, 3), (), (4,))]
     parameters = [nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients]
-    assert usual.place_copies(parameters, gradients, factors) == []
-    for parameter, gradient, factor in zip(parameters, gradients, factors or [1.0] * 3, strict=True):
+    assert usual.place_copies([parameters[:2], (parameters[2],)], (gradients[:2], gradients[2:]), factors) == []
+    each = [1.0] * 3 if factors is None else factors[[0, 0, 1]].tolist()
+    for parameter, gradient, factor in zip(parameters, gradients, each, strict=True):
         assert torch.equal(parameter.grad, gradient * factor)
         assert parameter.grad.data_ptr() != gradient.data_ptr()
         parameter.grad = None
@@ -157,7 +158,7 @@ def test_places(dtype: torch.dtype, factors: list[float] | None) -> None:
     for name, gradient in unusual_tensors(gradients[0]).items():
         parameter = nn.Parameter(torch.zeros(2, 3, dtype=dtype))
         assert usual.place([parameter], [gradient]) == [0], name
-        assert usual.place_copies([parameter], [gradient], None) == [0], name
+        assert usual.place_copies([[], [parameter]], [[], [gradient]], None) == [[1, 0]], name
         assert parameter.grad is None
     with pytest.raises(RuntimeError, match="size"):
         usual.place([nn.Parameter(torch.zeros(2, dtype=dtype))], [torch.zeros(3, dtype=dtype)])
@@ -165,8 +166,12 @@ def test_places(dtype: torch.dtype, factors: list[float] | None) -> None:
         usual.place(parameters, gradients[:2])
     with pytest.raises(ValueError, match="same length"):
         usual.place(iter(parameters), gradients)
+    with pytest.raises(ValueError, match="same length"):
+        usual.place_copies([parameters], [gradients[:2]], None)
+    with pytest.raises(ValueError, match="same length"):
+        usual.place_copies(parameters, gradients, None)
     with pytest.raises(ValueError, match="as many factors"):
-        usual.place_copies(parameters, gradients, [1.0])
+        usual.place_copies([parameters], [gradients], np.ones(2))
     assert BLIND.place(parameters, gradients) == [0, 1, 2]
 
 
@@ -190,8 +195,10 @@ def test_sums_of_rows(dtype: torch.dtype) -> None:
     assert usual.combine(matrix.T, one, targets) is None
     assert usual.combine(matrix, one, None) is None
     assert BLIND.combine(matrix, one, targets) is None
+    assert usual.combine(matrix, 1.0, targets) is None
+    assert torch.equal(usual.combine(matrix, [1, 0, 0], targets[:1])[0].reshape(-1), matrix[0, :6])
     with pytest.raises(TypeError):
-        usual.combine(matrix, 1.0, targets)
+        usual.combine(matrix, "weights", targets)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -223,7 +230,8 @@ def test_passes() -> None:
         first = None if root == "b" else torch.full((2,), float(len(calls)))
         return (first, *(f"gradient of {head}" for head in inputs[1:]))
 
-    def otherwise(task: int, found: tuple[object, ...]) -> tuple[object, ...]:
+    def otherwise(given: Tensor, task: int, found: tuple[object, ...]) -> tuple[object, ...]:
+        assert given is matrix
         assert found[0] is None
         return ("stored", task)
 
@@ -304,7 +312,7 @@ def test_references_are_counted() -> None:
         usual.fill_row(matrix, 0, tuple(gradients), 1)
         usual.fits(matrix, 2, parameters)
         usual.gram(matrix, 0)
-        usual.place_copies(parameters, gradients, [2.0])
+        usual.place_copies([parameters], [gradients], np.full(1, 2.0))
         parameters[0].grad = None
         usual.place(parameters, gradients)
         parameters[0].grad = None
