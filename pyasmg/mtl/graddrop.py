@@ -75,13 +75,15 @@ class GradDrop(GradientBalancer):
         self._group: Any = None
 
     def _backward(self, call: Call) -> None:
-        """Keep what :meth:`aggregate` looks at besides the gradients."""
-        if call.features is not None:
-            self._features, self._group = feature_list(call.features), call.group
+        """Remember the representation, whose signs and batch enter."""
+        if call.features is None:
+            super()._backward(call)
+            return
+        self._features, self._group = feature_list(call.features), call.group
+        try:
             for i, feature in enumerate(self._features):
                 if feature.ndim == 0:
                     raise ValueError(f"`features` must have a batch as the first dimension; entry {i} has shape ().")
-        try:
             super()._backward(call)
         finally:
             self._features = self._group = None
@@ -123,7 +125,8 @@ class GradDrop(GradientBalancer):
             pieces = [matrix.new_empty(target.shape) for target in like]
             words = _core.sign_dropout(host_array(matrix), leak, words, [piece.numpy() for piece in pieces])
         pcg["state"] = words[0] << 64 | words[1]
-        bits.state = {**state, "has_uint32": words[4], "uinteger": words[5]}
+        state["has_uint32"], state["uinteger"] = words[4:]
+        bits.state = state
         return pieces
 
     def _drop_entries(self, rows: Tensor, leak: Tensor) -> Tensor:

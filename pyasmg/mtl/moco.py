@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -114,33 +114,40 @@ class MoCo(GradientBalancer):
 
     def _track(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> Tensor:
         """Return the new Y, and update the weights."""
-        m, d = matrix.shape
-        tracked = self._tracked
-        if tracked is None:
-            on_host = matrix.device.type == "cpu"
-            tracked = host_matrix((m, d), matrix.dtype) if on_host else torch.zeros_like(matrix)
-        elif isinstance(tracked, np.ndarray) or tracked.device != matrix.device or tracked.dtype != matrix.dtype:
-            tracked = (torch.from_numpy(tracked) if isinstance(tracked, np.ndarray) else tracked).to(matrix)
-        if tracked.shape != matrix.shape:
-            raise ValueError(
-                f"`shared` must be the same parameters at each step: they had {tracked.shape[1]} entries; "
-                f"got {matrix.shape[1]}."
-            )
+        step = self._n_steps + 1
         if self.normalization == "loss":
             norms = np.sqrt(np.diag(gram))
             factors = np.where(norms > 0.0, losses / np.where(norms > 0.0, norms, 1.0), 0.0)
             matrix *= torch.from_numpy(factors).to(matrix)[:, None]
-        self._n_steps += 1
-        slopes = _average(tracked, matrix, self.beta / self._n_steps**self.beta_decay, self._lambda)
-        if tracked is not self._tracked:
+        tracked, beta = self._tracked, self.beta / step**self.beta_decay
+        slopes = usual.running_average(matrix, beta, tracked, self._lambda, EXACT_WORK)
+        if slopes is None:
+            tracked = self._memory(matrix)
+            slopes = _average(tracked, matrix, beta, self._lambda)
             self._tracked = tracked
-        rate = self.gamma / self._n_steps**self.gamma_decay
+        rate = self.gamma / step**self.gamma_decay
         moved = [
             weight - rate * (slope + self.rho * weight)
             for weight, slope in zip(self._lambda.tolist(), slopes.tolist(), strict=True)
         ]
         self._lambda = softmax(np.array(moved)) if self.projection == "softmax" else simplex_projection(moved)
-        return tracked
+        self._n_steps = step
+        return cast("Tensor", tracked)
+
+    def _memory(self, matrix: Tensor) -> Tensor:
+        """Return Y as a matrix like that of the gradients."""
+        tracked = self._tracked
+        if tracked is None:
+            on_host = matrix.device.type == "cpu"
+            return host_matrix((len(matrix), matrix.shape[1]), matrix.dtype) if on_host else torch.zeros_like(matrix)
+        if isinstance(tracked, np.ndarray):
+            tracked = torch.from_numpy(tracked)
+        if tracked.shape != matrix.shape:
+            raise ValueError(
+                f"`shared` must be the same parameters at each step: they had {tracked.shape[1]} entries; "
+                f"got {matrix.shape[1]}."
+            )
+        return tracked.to(matrix)
 
 
 def _average(tracked: Tensor, matrix: Tensor, rate: float, weights: FloatArray) -> FloatArray:
