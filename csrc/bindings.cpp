@@ -10,7 +10,6 @@
 #include <array>
 #include <optional>
 #include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "arrays.hpp"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "portable.hpp"
 #include "simd.hpp"
@@ -14,6 +15,9 @@ constexpr std::size_t kBlock = 1024;  // columns: the sums stay in the nearest c
 template <class T>
 PYASMG_HD void dropout_loop(std::size_t m, std::size_t d, const T* matrix, const double* leak, Pcg64& generator,
                             const Columns<T>& columns) {
+    typedef T Line __attribute__((vector_size(64)));  // of the cache
+    using Mask = decltype(Line{} > Line{});
+    constexpr std::size_t kLine = sizeof(Line) / sizeof(T);
     const T* x = matrix + columns.first;
     alignas(64) T above[kBlock], below[kBlock];
     alignas(64) std::uint32_t bits[kBlock];
@@ -24,7 +28,20 @@ PYASMG_HD void dropout_loop(std::size_t m, std::size_t d, const T* matrix, const
         std::fill_n(below, n, T(0));
         for (std::size_t i = 0; i < m; ++i) {
             const T* PYASMG_RESTRICT row = x + i * d + begin;
-            for (std::size_t k = 0; k < n; ++k) {
+            std::size_t k = 0;
+            for (; k + kLine <= n; k += kLine) {
+                Line values, sum;
+                std::memcpy(&values, row + k, sizeof(Line));
+                // the row's next block mostly is another page, where hardware prefetching starts anew
+                __builtin_prefetch(row + k + kBlock, 0, 2);
+                std::memcpy(&sum, above + k, sizeof(Line));
+                sum += reinterpret_cast<Line>((values > Line{}) & reinterpret_cast<Mask>(values));
+                std::memcpy(above + k, &sum, sizeof(Line));
+                std::memcpy(&sum, below + k, sizeof(Line));
+                sum += reinterpret_cast<Line>((values < Line{}) & reinterpret_cast<Mask>(values));
+                std::memcpy(below + k, &sum, sizeof(Line));
+            }
+            for (; k < n; ++k) {
                 above[k] += row[k] > T(0) ? row[k] : T(0);
                 below[k] += row[k] < T(0) ? row[k] : T(0);
             }
