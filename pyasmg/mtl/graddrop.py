@@ -19,7 +19,7 @@ from ._tensors import usual
 from ._types import Call, FloatArray
 
 CHUNK = 2**13  # columns at a time: what is computed on the way stays in the cache
-PRODUCTS = 2**20  # at a time, of gradients on a representation
+PRODUCTS = 2**17  # at a time, of gradients on a representation: they stay in the cache
 
 
 class GradDrop(GradientBalancer):
