@@ -123,8 +123,7 @@ inline void bind_mtl(pybind11::module_& m) {
         .def("fits", &pyasmg::Tensors::fits, py::arg("matrix"), py::arg("n_rows"), py::arg("targets"))
         .def("gram", &pyasmg::Tensors::gram, py::arg("matrix"), py::arg("exact_work"))
         .def("place", &pyasmg::Tensors::place, py::arg("parameters"), py::arg("gradients"))
-        .def("place_copies", &pyasmg::Tensors::place_copies, py::arg("parameters"), py::arg("gradients"),
-             py::arg("factors"))
+        .def("copies", &pyasmg::Tensors::copies, py::arg("lists"), py::arg("factors"))
         .def("combine", &pyasmg::Tensors::combine, py::arg("matrix"), py::arg("weights"), py::arg("targets"))
         .def("sign_dropout", &pyasmg::Tensors::sign_dropout, py::arg("matrix"), py::arg("leak").noconvert(),
              py::arg("generator"), py::arg("targets"))

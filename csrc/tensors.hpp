@@ -7,7 +7,6 @@
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -168,39 +167,56 @@ class Tensors {
     // Makes each gradient the `.grad` of its parameter where that is None and both are alike, and nothing has to be
     // copied; the positions of the rest.
     std::vector<std::size_t> place(pybind11::handle parameters, pybind11::handle gradients) const {
+        namespace py = pybind11;
+        const std::size_t n = length(parameters);
+        if (length(gradients) != n) throw std::invalid_argument("as many gradients as parameters are needed.");
         std::vector<std::size_t> left;
-        each(parameters, gradients, left, [](pybind11::object gradient, const View&) { return gradient; });
+        for (std::size_t i = 0; i < n; ++i) {
+            const py::object parameter = item(parameters, i), gradient = item(gradients, i);
+            const auto to = view(parameter, Layout::any), from = view(gradient);
+            if (to && from && to->in_double == from->in_double && py::getattr(parameter, grad_).is_none()) {
+                py::setattr(parameter, grad_, gradient);
+            } else {
+                left.push_back(i);
+            }
+        }
         return left;
     }
 
-    // The same with copies for lists of lists, those of list i multiplied by factor i where there are factors; the
-    // positions of the rest as (list, entry).
-    std::vector<std::array<std::size_t, 2>> place_copies(pybind11::handle parameters, pybind11::handle gradients,
-                                                         const std::optional<Vector>& factors) const {
+    // New tensors with the numbers of all gradients in lists of lists, those of list i multiplied by factor i where
+    // there are factors; and the positions in the result that hold None, because the gradient is not usual.
+    std::pair<pybind11::list, std::vector<std::size_t>> copies(pybind11::handle lists,
+                                                               const std::optional<Vector>& factors) const {
         namespace py = pybind11;
-        const std::size_t n = same_length(parameters, gradients);
+        const std::size_t n = length(lists);
         if (factors && (factors->ndim() != 1 || static_cast<std::size_t>(factors->size()) != n)) {
             throw std::invalid_argument("as many factors as lists are needed.");
         }
-        std::vector<std::array<std::size_t, 2>> left;
-        std::vector<std::size_t> entries;
+        py::list made;
+        std::vector<std::size_t> left;
         for (std::size_t i = 0; i < n; ++i) {
+            const py::object list = item(lists, i);
             const double factor = factors ? factors->data()[i] : 1.0;
-            entries.clear();
-            each(item(parameters, i), item(gradients, i), entries, [&](const py::object& gradient, const View& from) {
-                py::object copy = new_like(gradient);
-                const auto to = view(copy);
-                if (!to || to->size != from.size) throw std::logic_error("a new tensor is not like the other.");
-                if (from.in_double) {
-                    multiply(static_cast<const double*>(from.data), from.size, factor, static_cast<double*>(to->data));
-                } else {
-                    multiply(static_cast<const float*>(from.data), from.size, factor, static_cast<float*>(to->data));
+            for (std::size_t j = 0; j < length(list); ++j) {
+                const py::object gradient = item(list, j);
+                const auto from = view(gradient);
+                if (!from) {
+                    left.push_back(made.size());
+                    made.append(py::none());
+                    continue;
                 }
-                return copy;
-            });
-            for (const std::size_t entry : entries) left.push_back({i, entry});
+                made.append(new_like(gradient));
+                const auto to = view(made[made.size() - 1]);
+                if (!to || to->size != from->size) throw std::logic_error("a new tensor is not like the other.");
+                if (from->in_double) {
+                    multiply(static_cast<const double*>(from->data), from->size, factor,
+                             static_cast<double*>(to->data));
+                } else {
+                    multiply(static_cast<const float*>(from->data), from->size, factor, static_cast<float*>(to->data));
+                }
+            }
         }
-        return left;
+        return {std::move(made), std::move(left)};
     }
 
     // The rows' sum with these weights, cut into new tensors like `targets`, one after the other; None where one is not
@@ -309,29 +325,9 @@ class Tensors {
             PySequence_Fast_GET_ITEM(list.ptr(), static_cast<pybind11::ssize_t>(i)));
     }
 
-    static std::size_t same_length(pybind11::handle first, pybind11::handle second) {
-        if (!is_list(first) || !is_list(second) ||
-            PySequence_Fast_GET_SIZE(first.ptr()) != PySequence_Fast_GET_SIZE(second.ptr())) {
-            throw std::invalid_argument("two lists of the same length are needed.");
-        }
-        return static_cast<std::size_t>(PySequence_Fast_GET_SIZE(first.ptr()));
-    }
-
-    // Sets `.grad` to what `made` returns where that is None, and parameter and gradient are alike.
-    template <class Made>
-    void each(pybind11::handle parameters, pybind11::handle gradients, std::vector<std::size_t>& left,
-              Made made) const {
-        namespace py = pybind11;
-        const std::size_t n = same_length(parameters, gradients);
-        for (std::size_t i = 0; i < n; ++i) {
-            const py::object parameter = item(parameters, i), gradient = item(gradients, i);
-            const auto to = view(parameter, Layout::any), from = view(gradient);
-            if (to && from && to->in_double == from->in_double && py::getattr(parameter, grad_).is_none()) {
-                py::setattr(parameter, grad_, made(gradient, *from));
-            } else {
-                left.push_back(i);
-            }
-        }
+    static std::size_t length(pybind11::handle list) {
+        if (!is_list(list)) throw std::invalid_argument("a list or a tuple is needed.");
+        return static_cast<std::size_t>(PySequence_Fast_GET_SIZE(list.ptr()));
     }
 
     const PyTypeObject* parameter_type() const { return reinterpret_cast<const PyTypeObject*>(parameter_.ptr()); }

@@ -31,15 +31,22 @@ def mean_array(values: FloatArray, group: Any, device: torch.device) -> FloatArr
 def mean_gradients(
     parameters: Sequence[Tensor], gradients: Sequence[Tensor | None], group: Any
 ) -> Sequence[Tensor | None]:
-    """Return the means of the gradients over the processes, by one reduction; zeros stand in for a missing one."""
+    """Return the means of the gradients over the processes, by one reduction.
+
+    Zeros stand in for a missing one; sparse ones become dense.
+    """
     if group is None or not parameters:
         return gradients
-    pieces = [
-        (parameter.new_zeros(parameter.shape) if gradient is None else gradient.to(parameter)).reshape(-1)
-        for parameter, gradient in zip(parameters, gradients, strict=True)
-    ]
-    flat = mean(torch.cat(pieces), group)
+    pairs = zip(parameters, gradients, strict=True)
+    flat = mean(torch.cat([_dense(parameter, gradient) for parameter, gradient in pairs]), group)
     return unflatten(flat, parameters)
+
+
+def _dense(parameter: Tensor, gradient: Tensor | None) -> Tensor:
+    """Return a gradient as a vector like its parameter."""
+    if gradient is None:
+        return parameter.new_zeros(parameter.numel())
+    return (gradient.to_dense() if gradient.is_sparse else gradient).to(parameter).reshape(-1)
 
 
 def unflatten(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:

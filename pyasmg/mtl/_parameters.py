@@ -142,23 +142,29 @@ def accumulate(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None])
         _add(parameters[i], gradients[i])
 
 
-def accumulate_copies(
-    parameters: Sequence[Sequence[Tensor]],
-    gradients: Sequence[Sequence[Tensor | None]],
-    factors: FloatArray | None = None,
-) -> None:
-    """Add copies of gradients to ``.grad``, those of each list times a factor.
+def copies(gradients: Sequence[Sequence[Tensor | None]], factors: FloatArray | None = None) -> list[Tensor | None]:
+    """Return copies of all gradients in lists, those of each list times a factor, one after the other.
 
     The gradients of autograd may be expanded, or those of others too.
     """
-    for i, j in usual.place_copies(parameters, gradients, factors):
-        copy = owned(gradients[i][j])
-        _add(parameters[i][j], copy if copy is None or factors is None else copy.mul_(float(factors[i])))
+    made, left = usual.copies(gradients, factors)
+    if left:
+        flat = [(gradient, i) for i, entries in enumerate(gradients) for gradient in entries]
+        for k in left:
+            gradient, i = flat[k]
+            copy = made[k] = _owned(gradient)
+            if copy is not None and factors is not None:
+                copy.mul_(float(factors[i]))
+    return made
 
 
-def owned(gradient: Any) -> Any:
+def _owned(gradient: Tensor | None) -> Tensor | None:
     """Return a gradient that may be written to."""
-    return None if gradient is None else gradient.clone(memory_format=torch.contiguous_format)
+    if gradient is None:
+        return None
+    if gradient.layout is not torch.strided:  # such as the sparse ones of embeddings
+        return gradient.clone()
+    return gradient.clone(memory_format=torch.contiguous_format)
 
 
 def _add(parameter: Tensor, gradient: Tensor | None) -> None:

@@ -14,7 +14,7 @@ from ._distributed import mean, mean_array, mean_gradients
 from ._engine import Gradients, pass_for
 from ._host_matrix import host_matrix
 from ._losses import Losses
-from ._parameters import accumulate, accumulate_copies, feature_list, leaves, parameter_lists
+from ._parameters import accumulate, copies, feature_list, leaves, parameter_lists
 from ._tensors import usual
 from ._types import FloatArray, ParametersLike, TensorsLike
 
@@ -99,12 +99,13 @@ class TaskGradients:
 
     def write(self, pieces: list[Tensor], head_weights: FloatArray | None) -> None:
         """Accumulate the direction into the shared parameters, and the gradients of the heads, weighted or not."""
+        own, found = self._of_heads(head_weights)  # what needs memory, before anything is written
         if self._features is None:
-            accumulate(self._shared, pieces)
-        else:
-            starts = [piece.to(feature) for piece, feature in zip(pieces, self._features, strict=True)]
-            self._through_trunk(starts)
-        self._write_heads(head_weights)
+            accumulate([*self._shared, *own], [*pieces, *found])
+            return
+        starts = [piece.to(feature) for piece, feature in zip(pieces, self._features, strict=True)]
+        self._through_trunk(starts)
+        accumulate(own, found)
 
     def backward_weighted(self, weights: FloatArray, head_weights: FloatArray) -> None:
         """Accumulate for weights that are known: one backward pass, and one through the heads if theirs differ."""
@@ -117,7 +118,7 @@ class TaskGradients:
             found += self._losses.grad(head_weights * self._scale, own, self._retain_graph)
             inputs = inputs + own
         means = mean_gradients(inputs, found, self._group)
-        accumulate_copies([inputs], [means])
+        accumulate(inputs, copies([means]))
 
     def _through_trunk(self, starts: list[Tensor]) -> None:
         features = self._features or []
@@ -127,14 +128,14 @@ class TaskGradients:
         found = _engine.gradients(features, starts, self._shared, self._retain_graph)
         accumulate(self._shared, mean_gradients(self._shared, found, self._group))
 
-    def _write_heads(self, head_weights: FloatArray | None) -> None:
+    def _of_heads(self, weights: FloatArray | None) -> tuple[Sequence[Tensor], Sequence[Tensor | None]]:
+        """Return the parameters of the heads, and their gradients, in memory of their own."""
         if self._group is None and self._disjoint:
-            accumulate_copies(self._heads, self._head_gradients, head_weights)
-            return
-        weights = [1.0] * self._n_tasks if head_weights is None else head_weights.tolist()
+            return list(itertools.chain.from_iterable(self._heads)), copies(self._head_gradients, weights)
         parameters = _unique(parameter for head in self._heads for parameter in head)
         total: dict[int, Tensor] = {}
-        for head, found, weight in zip(self._heads, self._head_gradients, weights, strict=True):
+        factors = [1.0] * self._n_tasks if weights is None else weights.tolist()
+        for head, found, weight in zip(self._heads, self._head_gradients, factors, strict=True):
             for parameter, gradient in zip(head, found, strict=True):
                 if gradient is None:
                     continue
@@ -143,7 +144,7 @@ class TaskGradients:
                 else:
                     total[id(parameter)] = gradient * weight
         sums = [total.get(id(parameter)) for parameter in parameters]
-        accumulate(parameters, mean_gradients(parameters, sums, self._group))
+        return parameters, mean_gradients(parameters, sums, self._group)
 
 
 def _row_type(tensors: Sequence[Tensor]) -> torch.dtype:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import pyasmg.mtl as mtl
+from pyasmg.mtl import _parameters
 from tests.mtl._cases import CASES, named
 from tests.mtl._problems import HEAD_SLOPE, Linear, Network, batches, instance
 
@@ -437,3 +438,37 @@ def test_bad_options() -> None:
         mtl.MGDA(2).preference = [1.0, 0.0]
     with pytest.raises(ValueError, match=r"`preference` must be a scalar or of shape \(2,\); got shape \(3,\)\."):
         mtl.MGDA(2).preference = [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("name", mtl.METHODS)
+def test_sparse_gradients_of_embeddings(name: str) -> None:
+    """In the trunk and in the heads, twice, so that the second is added: the same as those of dense embeddings."""
+
+    def found(sparse: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        tables = [nn.Embedding(6, 3, sparse=sparse, dtype=torch.float64) for _ in range(3)]
+        balancer = mtl.METHODS[name](2)
+        for rows in (torch.tensor([0, 2, 2]), torch.tensor([4, 2, 1])):
+            trunk = tables[0](rows)
+            losses = [(trunk * head(rows) + 1.0).square().mean() for head in tables[1:]]
+            balancer.backward(losses, shared=[tables[0].weight], heads=[[head.weight] for head in tables[1:]])
+        return [table.weight.grad.to_dense() for table in tables]
+
+    for sparse, dense in zip(found(True), found(False), strict=True):
+        np.testing.assert_allclose(sparse, dense, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["MGDA", "PCGrad", "GradDrop"])
+def test_no_memory_for_the_heads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may fail comes before the first gradient is written."""
+    network = Network(2)
+    unusual = [nn.Parameter(torch.zeros(1, dtype=torch.bfloat16)) for _ in range(2)]
+    losses = [loss + own.double().sum() for loss, own in zip(network(batches(1)[0])[1], unusual, strict=True)]
+
+    def refuse(gradient: torch.Tensor) -> None:
+        raise MemoryError(f"no room for {gradient.shape}")
+
+    monkeypatch.setattr(_parameters, "_owned", refuse)
+    with pytest.raises(MemoryError, match="no room"):
+        mtl.METHODS[name](2).backward(losses, shared=network.trunk.parameters(), heads=[[own] for own in unusual])
+    assert all(parameter.grad is None for parameter in (*network.parameters(), *unusual))

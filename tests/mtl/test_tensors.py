@@ -142,37 +142,46 @@ def test_fits(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("factors", [None, np.array([2.0, -0.3])])
-def test_places(dtype: torch.dtype, factors: np.ndarray | None) -> None:
+def test_places(dtype: torch.dtype) -> None:
     gradients = [torch.randn(shape, dtype=dtype) for shape in ((2, 3), (), (4,))]
     parameters = [nn.Parameter(torch.zeros_like(gradient)) for gradient in gradients]
-    assert usual.place_copies([parameters[:2], (parameters[2],)], (gradients[:2], gradients[2:]), factors) == []
-    each = [1.0] * 3 if factors is None else factors[[0, 0, 1]].tolist()
-    for parameter, gradient, factor in zip(parameters, gradients, each, strict=True):
-        assert torch.equal(parameter.grad, gradient * factor)
-        assert parameter.grad.data_ptr() != gradient.data_ptr()
-        parameter.grad = None
     assert usual.place(parameters, tuple(gradients)) == []
     assert all(parameter.grad is gradient for parameter, gradient in zip(parameters, gradients, strict=True))
     assert usual.place(parameters, gradients) == [0, 1, 2]  # there is one already
     for name, gradient in unusual_tensors(gradients[0]).items():
         parameter = nn.Parameter(torch.zeros(2, 3, dtype=dtype))
         assert usual.place([parameter], [gradient]) == [0], name
-        assert usual.place_copies([[], [parameter]], [[], [gradient]], None) == [[1, 0]], name
         assert parameter.grad is None
     with pytest.raises(RuntimeError, match="size"):
         usual.place([nn.Parameter(torch.zeros(2, dtype=dtype))], [torch.zeros(3, dtype=dtype)])
-    with pytest.raises(ValueError, match="same length"):
+    with pytest.raises(ValueError, match="as many gradients"):
         usual.place(parameters, gradients[:2])
-    with pytest.raises(ValueError, match="same length"):
+    with pytest.raises(ValueError, match="a list or a tuple"):
         usual.place(iter(parameters), gradients)
-    with pytest.raises(ValueError, match="same length"):
-        usual.place_copies([parameters], [gradients[:2]], None)
-    with pytest.raises(ValueError, match="same length"):
-        usual.place_copies(parameters, gradients, None)
-    with pytest.raises(ValueError, match="as many factors"):
-        usual.place_copies([parameters], [gradients], np.ones(2))
     assert BLIND.place(parameters, gradients) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("factors", [None, np.array([2.0, 5.0, -0.3])])
+def test_copies(dtype: torch.dtype, factors: np.ndarray | None) -> None:
+    gradients = [torch.randn(shape, dtype=dtype) for shape in ((2, 3), (), (4,))]
+    made, left = usual.copies([gradients[:2], [], (gradients[2],)], factors)
+    assert left == []
+    each = [1.0] * 3 if factors is None else factors[[0, 0, 2]].tolist()
+    for copy, gradient, factor in zip(made, gradients, each, strict=True):
+        assert torch.equal(copy, gradient * factor)
+        assert (copy.dtype, copy.requires_grad) == (dtype, False)
+        assert copy.data_ptr() != gradient.data_ptr()
+    for name, gradient in unusual_tensors(gradients[0]).items():
+        if name not in ("another type", "half precision"):
+            found, left = usual.copies([[], [gradients[2], gradient], gradients[:1]], factors)
+            assert (len(found), left, found[1]) == (3, [1], None), name
+    with pytest.raises(ValueError, match="as many factors"):
+        usual.copies([gradients], np.ones(2))
+    for lists in (gradients, iter([gradients]), [iter(gradients)]):
+        with pytest.raises(ValueError, match="a list or a tuple"):
+            usual.copies(lists, None)
+    assert BLIND.copies([gradients], None) == ([None] * 3, [0, 1, 2])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -312,8 +321,7 @@ def test_references_are_counted() -> None:
         usual.fill_row(matrix, 0, tuple(gradients), 1)
         usual.fits(matrix, 2, parameters)
         usual.gram(matrix, 0)
-        usual.place_copies([parameters], [gradients], np.full(1, 2.0))
-        parameters[0].grad = None
+        usual.copies([gradients, [None]], np.ones(2))
         usual.place(parameters, gradients)
         parameters[0].grad = None
         usual.combine(matrix, weights, parameters)
