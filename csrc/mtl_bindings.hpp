@@ -42,6 +42,16 @@ inline std::size_t surgery_size(const Array<double>& gram, const Indices& order)
     return size(m);
 }
 
+// A rule that makes weights of a Gram matrix and of nothing else.
+inline auto of_gram(void (*rule)(std::size_t, const double*, double*)) {
+    return [rule](const Array<double>& gram) {
+        const std::size_t n_tasks = square_size(gram);
+        Array<double> weights(gram.shape(0));
+        rule(n_tasks, gram.data(), weights.mutable_data());
+        return weights;
+    };
+}
+
 }  // namespace binding
 
 inline void bind_mtl(pybind11::module_& m) {
@@ -186,15 +196,7 @@ inline void bind_mtl(pybind11::module_& m) {
         py::arg("cosines").noconvert(), py::arg("inner").noconvert(), py::arg("shares").noconvert(), py::arg("radius"),
         py::arg("inside").noconvert(), py::arg("held"));
 
-    m.def(
-        "upgrad_weights",
-        [](const Array<double>& gram) {
-            const std::size_t n_tasks = square_size(gram);
-            Array<double> weights(gram.shape(0));
-            pyasmg::upgrad_weights(n_tasks, gram.data(), weights.mutable_data());
-            return weights;
-        },
-        py::arg("gram").noconvert());
+    m.def("upgrad_weights", of_gram(&pyasmg::upgrad_weights), py::arg("gram").noconvert());
 
     // The weights; None where they are not found at once.
     m.def(
@@ -239,15 +241,7 @@ inline void bind_mtl(pybind11::module_& m) {
         py::arg("gram").noconvert(), py::arg("order").noconvert(), py::arg("factor"), py::arg("rate"),
         py::arg("always"), py::arg("largest_target"), py::arg("usual").noconvert());
 
-    m.def(
-        "impartial_weights",
-        [](const Array<double>& gram) {
-            const std::size_t n_tasks = square_size(gram);
-            Array<double> weights(gram.shape(0));
-            pyasmg::impartial_weights(n_tasks, gram.data(), weights.mutable_data());
-            return weights;
-        },
-        py::arg("gram").noconvert());
+    m.def("impartial_weights", of_gram(&pyasmg::impartial_weights), py::arg("gram").noconvert());
 
     // `scale` is "min", "median" or "rmse".
     m.def(

@@ -121,7 +121,7 @@ class MoCo(GradientBalancer):
             matrix *= torch.from_numpy(factors).to(matrix)[:, None]
         tracked, beta = self._tracked, self.beta / step**self.beta_decay
         slopes = usual.running_average(matrix, beta, tracked, self._lambda, EXACT_WORK)
-        if slopes is None:
+        if slopes is None:  # the first step, a step after loading, or another device
             tracked = self._memory(matrix)
             slopes = _average(tracked, matrix, beta, self._lambda)
             self._tracked = tracked
@@ -152,9 +152,6 @@ class MoCo(GradientBalancer):
 
 def _average(tracked: Tensor, matrix: Tensor, rate: float, weights: FloatArray) -> FloatArray:
     """Let Y move by ``rate`` of its way to the gradients, in place, and return its Gram matrix times the weights."""
-    slopes = usual.running_average(matrix, rate, tracked, weights, EXACT_WORK)
-    if slopes is not None:
-        return slopes
     if on_core(tracked) and tracked.is_contiguous():
         return _core.running_average(host_array(matrix), rate, tracked.numpy(), weights, is_exact(tracked))
     tracked.lerp_(matrix, rate)
