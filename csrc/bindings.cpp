@@ -135,25 +135,16 @@ void bind_kernels(py::module_& m) {
         },
         py::arg("x").noconvert(), py::arg("in_double"));
 
-    // Moves y; returns the slopes.
+    // Moves y; returns the norm of the gradient.
     m.def(
         "running_average",
-        [](const Array<T>& x, double rate, Array<T> y, const Array<double>& weights, bool in_double) {
-            require(x.ndim() == 2 && y.ndim() == 2 && y.shape(0) == x.shape(0) && y.shape(1) == x.shape(1) &&
-                        weights.ndim() == 1 && weights.size() == x.shape(0),
-                    "x and y must have shape (m, d), weights (m,).");
-            Array<double> slopes(weights.size());
-            double* data = slopes.mutable_data();
+        [](const Array<T>& x, double rate, double factor, std::optional<double> length, Array<T> y) {
+            require(x.ndim() == 1 && y.ndim() == 1 && y.size() == x.size(), "x and y must have shape (n,).");
             T* moved = y.mutable_data();
-            {
-                const py::gil_scoped_release release;
-                pyasmg::running_average(size(x.shape(0)), size(x.shape(1)), x.data(), rate, moved, weights.data(),
-                                        in_double ? pyasmg::Precision::in_double : pyasmg::Precision::native, data);
-            }
-            return slopes;
+            const py::gil_scoped_release release;
+            return pyasmg::running_average<T>({{x.data(), size(x.size())}}, {rate, factor, length}, moved);
         },
-        py::arg("x").noconvert(), py::arg("rate"), py::arg("y").noconvert(), py::arg("weights").noconvert(),
-        py::arg("in_double"));
+        py::arg("x").noconvert(), py::arg("rate"), py::arg("factor"), py::arg("length"), py::arg("y").noconvert());
 
     // Fills `outs` one after the other with columns of the combination.
     m.def(

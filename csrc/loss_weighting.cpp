@@ -85,6 +85,13 @@ void gradnorm_slopes(std::size_t n, double alpha, const double* weights, const d
     }
 }
 
+void moved_weights(std::size_t n, const double* gram, const double* weights, double rate, double rho, double* moved) {
+    for (std::size_t i = 0; i < n; ++i) {
+        const double slope = std::inner_product(weights, weights + n, gram + i * n, rho * weights[i]);
+        moved[i] = weights[i] - rate * slope;
+    }
+}
+
 void simplex_projection(std::size_t n, const double* point, double* projection) {
     std::vector<double> ordered(point, point + n);
     std::sort(ordered.begin(), ordered.end(), std::greater<>());

@@ -40,6 +40,9 @@ void gap_slopes(std::size_t n, const GapOptions& options, const double* losses, 
 void gradnorm_slopes(std::size_t n, double alpha, const double* weights, const double* squares, std::size_t stride,
                      const double* losses, const double* initial, double* slopes);
 
+// The weights w of MoCo before their projection: w - rate (G w + rho w), for a Gram matrix G, (n, n) row-major. O(n^2).
+void moved_weights(std::size_t n, const double* gram, const double* weights, double rate, double rho, double* moved);
+
 // The point of the simplex next to `point`, by sorting: O(n log n).
 void simplex_projection(std::size_t n, const double* point, double* projection);
 

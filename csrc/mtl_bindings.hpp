@@ -129,7 +129,7 @@ inline void bind_mtl(pybind11::module_& m) {
              py::arg("count"))
         .def("starts", &pyasmg::Tensors::starts, py::arg("list"), py::arg("gradient"))
         .def("passes", &pyasmg::Tensors::passes, py::arg("run"), py::arg("starts"), py::arg("targets"),
-             py::arg("heads"), py::arg("matrix"), py::arg("keep_last"), py::arg("otherwise"))
+             py::arg("heads"), py::arg("matrix"), py::arg("goals"), py::arg("keep_last"), py::arg("otherwise"))
         .def("fits", &pyasmg::Tensors::fits, py::arg("matrix"), py::arg("n_rows"), py::arg("targets"))
         .def("gram", &pyasmg::Tensors::gram, py::arg("matrix"), py::arg("exact_work"))
         .def("place", &pyasmg::Tensors::place, py::arg("parameters"), py::arg("gradients"))
@@ -137,8 +137,8 @@ inline void bind_mtl(pybind11::module_& m) {
         .def("combine", &pyasmg::Tensors::combine, py::arg("matrix"), py::arg("weights"), py::arg("targets"))
         .def("sign_dropout", &pyasmg::Tensors::sign_dropout, py::arg("matrix"), py::arg("leak").noconvert(),
              py::arg("generator"), py::arg("targets"))
-        .def("running_average", &pyasmg::Tensors::running_average, py::arg("matrix"), py::arg("rate"),
-             py::arg("average"), py::arg("weights").noconvert(), py::arg("exact_work"));
+        .def("running_average", &pyasmg::Tensors::running_average, py::arg("matrix"), py::arg("row"), py::arg("found"),
+             py::arg("count"), py::arg("goal"));
 
     // Returns (weights, number of Newton steps).
     m.def(
@@ -274,6 +274,18 @@ inline void bind_mtl(pybind11::module_& m) {
         },
         py::arg("gram").noconvert(), py::arg("alpha"), py::arg("weights").noconvert(), py::arg("losses").noconvert(),
         py::arg("initial").noconvert());
+
+    m.def(
+        "moved_weights",
+        [](const Array<double>& gram, const Array<double>& weights, double rate, double rho) {
+            require(gram.ndim() == 2 && gram.shape(0) == gram.shape(1) && weights.ndim() == 1 &&
+                        weights.size() == gram.shape(0),
+                    "gram must have shape (m, m), weights (m,).");
+            Array<double> moved(weights.size());
+            pyasmg::moved_weights(size(weights.size()), gram.data(), weights.data(), rate, rho, moved.mutable_data());
+            return moved;
+        },
+        py::arg("gram").noconvert(), py::arg("weights").noconvert(), py::arg("rate"), py::arg("rho"));
 
     m.def(
         "simplex_projection",

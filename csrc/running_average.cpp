@@ -1,106 +1,79 @@
 #include "running_average.hpp"
 
-#include <algorithm>
 #include <cmath>
-#include <type_traits>
+#include <limits>
 
-#include "lanes.hpp"
 #include "portable.hpp"
+#include "row_products.hpp"
 #include "simd.hpp"
 
 namespace pyasmg {
 namespace {
 
-// Columns: the rows of a block stay in the caches between the two loops. A quarter of it takes up to twice as long, as
-// hardware prefetching starts anew with each row.
-constexpr std::size_t kBlock = 4096;
-
 template <class T>
-struct Rows {
-    std::size_t m, d;
-    const T* x;  // null: y stays where it is
+struct Move {
+    std::size_t n;
+    const T* x;
+    double factor;
     T rate;
     T* y;
-    const double* weights;
 };
 
-// From the nearer end, as the other would lose digits.
-template <class T, bool kNear>
-PYASMG_HD void move_row(const T* PYASMG_RESTRICT to, T rate, std::size_t n, T* PYASMG_RESTRICT row) {
+template <class T, bool kScaled, bool kNear>
+PYASMG_HD void move_entries(std::size_t n, const T* PYASMG_RESTRICT x, double factor, T rate, T* PYASMG_RESTRICT y) {
     for (std::size_t k = 0; k < n; ++k) {
-        const T way = to[k] - row[k];
-        row[k] = kNear ? row[k] + rate * way : to[k] - way * (T(1) - rate);
+        const T to = kScaled ? static_cast<T>(factor * static_cast<double>(x[k])) : x[k];
+        const T way = to - y[k];
+        y[k] = kNear ? y[k] + rate * way : to - way * (T(1) - rate);
     }
 }
 
-template <class T, class A>
-PYASMG_HD void add_row(const T* PYASMG_RESTRICT row, A weight, std::size_t n, A* PYASMG_RESTRICT sum) {
-    for (std::size_t k = 0; k < n; ++k) sum[k] += weight * static_cast<A>(row[k]);
-}
-
-template <class T, class A>
-PYASMG_HD double inner_product(const T* row, const A* other, std::size_t n) {
-    A lanes[kLanes] = {};
-    std::size_t k = 0;
-    for (; k + kLanes <= n; k += kLanes) {
-        for (int l = 0; l < kLanes; ++l) lanes[l] += static_cast<A>(row[k + l]) * other[k + l];
-    }
-    for (std::size_t l = 0; k < n; ++k, ++l) lanes[l] += static_cast<A>(row[k]) * other[k];
-    return sum_lanes(lanes);
-}
-
-template <class T, class A>
-PYASMG_HD void average(const Rows<T>& rows, double* slopes) {
-    std::fill_n(slopes, rows.m, 0.0);
-    A sum[kBlock];
-    for (std::size_t begin = 0; begin < rows.d; begin += kBlock) {
-        const std::size_t n = std::min(kBlock, rows.d - begin);
-        std::fill_n(sum, n, A(0));
-        for (std::size_t i = 0; i < rows.m; ++i) {
-            T* row = rows.y + i * rows.d + begin;
-            const T* to = rows.x == nullptr ? nullptr : rows.x + i * rows.d + begin;
-            if (to != nullptr && rows.rate < T(0.5)) {
-                move_row<T, true>(to, rows.rate, n, row);
-            } else if (to != nullptr) {
-                move_row<T, false>(to, rows.rate, n, row);
-            }
-            add_row<T, A>(row, static_cast<A>(rows.weights[i]), n, sum);
-        }
-        for (std::size_t i = 0; i < rows.m; ++i) {
-            slopes[i] += inner_product<T, A>(rows.y + i * rows.d + begin, sum, n);
-        }
+template <class T, bool kScaled>
+PYASMG_HD void move_from(const Move<T>& move) {
+    if (move.rate < T(0.5)) {
+        move_entries<T, kScaled, true>(move.n, move.x, move.factor, move.rate, move.y);
+    } else {
+        move_entries<T, kScaled, false>(move.n, move.x, move.factor, move.rate, move.y);
     }
 }
 
 template <class T>
-PYASMG_HD void native_loop(const Rows<T>& rows, double* slopes) {
-    average<T, T>(rows, slopes);
+PYASMG_HD void move_loop(const Move<T>& move) {
+    if (move.factor == 1.0) {
+        move_from<T, false>(move);
+    } else {
+        move_from<T, true>(move);
+    }
 }
-template <class T>
-PYASMG_HD void double_loop(const Rows<T>& rows, double* slopes) {
-    average<T, double>(rows, slopes);
+PYASMG_SIMD_VARIANTS(move, (const Move<T>& given), (given))
+
+double factor_for(double norm, const Goal& goal) {
+    if (!goal.length) return goal.factor;
+    return norm > 0.0 ? *goal.length / norm : 0.0;
 }
-PYASMG_SIMD_VARIANTS(native, (const Rows<T>& rows, double* slopes), (rows, slopes))
-PYASMG_SIMD_VARIANTS(double, (const Rows<T>& rows, double* slopes), (rows, slopes))
 
 }  // namespace
 
 template <class T>
-void running_average(std::size_t m, std::size_t d, const T* x, double rate, T* y, const double* weights,
-                     Precision precision, double* slopes) {
-    Rows<T> rows{m, d, x, static_cast<T>(rate), y, weights};
-    if (precision == Precision::in_double) return double_dispatch<T>(rows, slopes);
-    native_dispatch<T>(rows, slopes);
-    const auto in_range = [](double slope) { return std::abs(slope) >= 1e-30 && std::abs(slope) <= 1e34; };
-    if (std::is_same_v<T, float> && !std::all_of(slopes, slopes + m, in_range)) {
-        rows.x = nullptr;
-        double_dispatch<T>(rows, slopes);
+double running_average(const std::vector<Part<T>>& gradient, const Goal& goal, T* y) {
+    double sum = 0.0;
+    for (const Part<T>& part : gradient) {
+        double square = 0.0;
+        row_products(1, part.n, part.x, Precision::native, &square);
+        sum += square;
     }
+    const double norm = std::sqrt(sum), factor = factor_for(norm, goal);
+    if (!(norm * std::abs(factor) <= double{std::numeric_limits<T>::max()})) {  // or NaN
+        return std::numeric_limits<double>::infinity();
+    }
+    for (const Part<T>& part : gradient) {
+        move_dispatch<T>({part.n, part.x, factor, static_cast<T>(goal.rate), y});
+        y += part.n;
+    }
+    return norm;
 }
 
-template void running_average<float>(std::size_t, std::size_t, const float*, double, float*, const double*, Precision,
-                                     double*);
-template void running_average<double>(std::size_t, std::size_t, const double*, double, double*, const double*,
-                                      Precision, double*);
+template double running_average<float>(const std::vector<Part<float>>&, const Goal&, float*);
+template double running_average<double>(const std::vector<Part<double>>&, const Goal&, double*);
 
 }  // namespace pyasmg

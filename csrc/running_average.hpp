@@ -1,17 +1,32 @@
-// The running average of a matrix with few rows and many columns, and what the weights of its rows follow.
+// The running average of a gradient.
 #pragma once
 
 #include <cstddef>
-
-#include "row_products.hpp"
+#include <optional>
+#include <vector>
 
 namespace pyasmg {
 
-// y moves by `rate` of its way to x, both (m, d) row-major, and then slopes = y y' weights, both (m,): the gradient of
-// |y' weights|^2 / 2. One pass, O(m d) time and no extra memory. Precision as in row_products: sums over 4,096 columns
-// are taken in T or in double, those over these in double; slopes outside of +-[1e-30, 1e34] in double after all.
+// Where an average goes: by `rate` of its way to the gradient times `factor`, or to one of `length` in its direction. A
+// zero gradient has no length but 0.
+struct Goal {
+    double rate;
+    double factor;
+    std::optional<double> length;
+};
+
 template <class T>
-void running_average(std::size_t m, std::size_t d, const T* x, double rate, T* y, const double* weights,
-                     Precision precision, double* slopes);
+struct Part {
+    const T* x;
+    std::size_t n;
+};
+
+// Moves y, of as many numbers as all parts of the gradient together, and returns the norm of the gradient; from the
+// nearer end, as the other would lose digits. The product with a factor other than 1 is taken in double: a factor may
+// leave the range of T where the product does not. Where the gradient is not finite, or its multiple is longer than
+// the largest number of T, y stays where it is and infinity comes back. Two passes over the gradient, one over y, O(n)
+// time and no extra memory. No part may overlap y.
+template <class T>
+double running_average(const std::vector<Part<T>>& gradient, const Goal& goal, T* y);
 
 }  // namespace pyasmg

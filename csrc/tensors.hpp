@@ -12,6 +12,7 @@
 #include <cstring>
 #include <optional>
 #include <stdexcept>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -27,6 +28,7 @@ namespace pyasmg {
 
 class Tensors {
     using Vector = pybind11::array_t<double, pybind11::array::c_style>;
+    using Goals = std::vector<std::tuple<double, double, std::optional<double>>>;
 
   public:
     // `kind` and `parameter` are the classes of tensors to be read: subclasses may have rules of their own;
@@ -104,17 +106,20 @@ class Tensors {
         return std::move(made);
     }
 
-    // A backward pass for each task, whose result goes to its row: calls run(*start, targets + head, keep) for what
-    // each pass starts from and each head, with `keep` false in the last pass unless `keep_last`. Returns what remains
-    // of the results, the heads' gradients; otherwise(matrix, task, result) stores and returns it where fill_row() does
-    // not serve.
-    pybind11::list passes(const pybind11::function& run, const pybind11::list& starts, const pybind11::tuple& targets,
-                          const pybind11::tuple& heads, pybind11::handle matrix, bool keep_last,
-                          const pybind11::function& otherwise) const {
+    // A backward pass for each task: calls run(*start, targets + head, keep) for what each pass starts from and each
+    // head, with `keep` false in the last pass unless `keep_last`. What comes for the targets goes to the task's row of
+    // the matrix: by fill_row(), or where there are goals (of rate, factor and length), by running_average().
+    // otherwise(matrix, task, result) does it where these do not serve. Returns what comes for the heads; and with
+    // goals the norms, or what `otherwise` has returned.
+    std::pair<pybind11::list, pybind11::list> passes(const pybind11::function& run, const pybind11::list& starts,
+                                                     const pybind11::tuple& targets, const pybind11::tuple& heads,
+                                                     pybind11::handle matrix, const std::optional<Goals>& goals,
+                                                     bool keep_last, const pybind11::function& otherwise) const {
         namespace py = pybind11;
         if (heads.size() != starts.size()) throw std::invalid_argument("as many heads as tasks are needed.");
+        if (goals && goals->size() != starts.size()) throw std::invalid_argument("as many goals as tasks are needed.");
         const auto n_targets = static_cast<py::ssize_t>(targets.size());
-        py::list rest;
+        py::list rest, norms;
         for (std::size_t task = 0; task < starts.size(); ++task) {
             const py::tuple start = starts[task];
             if (start.size() != 2) throw std::invalid_argument("a pass starts from a pair.");
@@ -127,16 +132,18 @@ class Tensors {
                                            inputs.ptr(), keep ? Py_True : Py_False};
             const auto found = py::reinterpret_steal<py::object>(PyObject_Vectorcall(run.ptr(), arguments, 4, nullptr));
             if (!found) throw py::error_already_set();
-            if (fill_row(matrix, static_cast<std::int64_t>(task), found, n_targets)) {
-                auto head =
-                    py::reinterpret_steal<py::object>(PySequence_GetSlice(found.ptr(), n_targets, PY_SSIZE_T_MAX));
-                if (!head) throw py::error_already_set();
-                rest.append(std::move(head));
-            } else {
-                rest.append(otherwise(matrix, task, found));
+            const auto row = static_cast<std::int64_t>(task);
+            if (goals) {
+                py::object norm = running_average(matrix, row, found, n_targets, (*goals)[task]);
+                norms.append(norm.is_none() ? otherwise(matrix, task, found) : norm);
+            } else if (!fill_row(matrix, row, found, n_targets)) {
+                otherwise(matrix, task, found);
             }
+            auto head = py::reinterpret_steal<py::object>(PySequence_GetSlice(found.ptr(), n_targets, PY_SSIZE_T_MAX));
+            if (!head) throw py::error_already_set();
+            rest.append(std::move(head));
         }
-        return rest;
+        return {std::move(rest), std::move(norms)};
     }
 
     // Whether a matrix has this many rows, each as long as all of these together, and numbers of the same type as all.
@@ -257,23 +264,35 @@ class Tensors {
         return pybind11::make_tuple(made->tensors, pcg64_words(pcg));
     }
 
-    // running_average() of two matrices, the second of which moves: its slopes. None where one is not usual.
-    pybind11::object running_average(pybind11::handle matrix, double rate, pybind11::handle average,
-                                     const Vector& weights, std::size_t exact_work) const {
-        const auto rows = view(matrix), moved = view(average);
-        if (!rows || !moved || rows->in_double != moved->in_double || rows->ndim != 2 || moved->ndim != 2 ||
-            rows->shape[0] != moved->shape[0] || rows->shape[1] != moved->shape[1] || weights.ndim() != 1 ||
-            weights.size() != rows->shape[0]) {
+    // running_average() of a row of the matrix, for a gradient in the first `count` entries of the tuple `found`, one
+    // after the other; the goal is a rate, a factor and a length. None, and the row is as before, where they are not as
+    // the row is, or not as many numbers.
+    pybind11::object running_average(pybind11::handle matrix, std::int64_t row, pybind11::handle found,
+                                     pybind11::ssize_t count, const Goals::value_type& goal) const {
+        const auto rows = view(matrix);
+        if (!rows || rows->ndim != 2 || row < 0 || row >= rows->shape[0] || !is_list(found) || count < 0 ||
+            count > PySequence_Fast_GET_SIZE(found.ptr())) {
             return pybind11::none();
         }
-        pybind11::array_t<double> slopes(weights.size());
-        double* out = slopes.mutable_data();
-        on_numbers(*rows, [&](auto* x, std::size_t m, std::size_t d) {
+        std::vector<View> parts;
+        std::size_t n = 0;
+        for (pybind11::ssize_t i = 0; i < count; ++i) {
+            const auto part = view(PySequence_Fast_GET_ITEM(found.ptr(), i));
+            if (!part || part->in_double != rows->in_double) return pybind11::none();
+            parts.push_back(*part);
+            n += part->size;
+        }
+        if (n != static_cast<std::size_t>(rows->shape[1])) return pybind11::none();
+        const auto [rate, factor, length] = goal;
+        double norm = 0.0;
+        on_numbers(*rows, [&, goal = Goal{rate, factor, length}](auto* x, std::size_t, std::size_t d) {
             using Number = std::remove_const_t<std::remove_pointer_t<decltype(x)>>;
-            pyasmg::running_average(m, d, x, rate, static_cast<Number*>(moved->data), weights.data(),
-                                    precision_for(x, m * m * d, exact_work), out);
+            std::vector<Part<Number>> gradient;
+            for (const View& part : parts) gradient.push_back({static_cast<const Number*>(part.data), part.size});
+            Number* y = static_cast<Number*>(rows->data) + static_cast<std::size_t>(row) * d;
+            norm = pyasmg::running_average(gradient, goal, y);
         });
-        return std::move(slopes);
+        return pybind11::float_(norm);
     }
 
   private:

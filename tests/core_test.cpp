@@ -50,6 +50,7 @@ void test_kernels() {
     test_row_products<T>();
     test_row_combination<T>();
     test_running_average<T>();
+    test_running_average_of_extremes<T>();
     test_device<T>();
 }
 

@@ -87,6 +87,15 @@ def test_gradnorm_slopes(n, alpha):
             np.testing.assert_allclose(_core.gradnorm_slopes(*case), expected, rtol=1e-15)
 
 
+@pytest.mark.parametrize("rho", [0.0, 0.7])
+@pytest.mark.parametrize("m", [1, 2, 5, 40])
+def test_moved_weights(m, rho):
+    rng = np.random.default_rng(m)
+    rows, weights = rng.standard_normal((m, 7)), rng.random(m)
+    found = _core.moved_weights(rows @ rows.T, weights, 0.3, rho)
+    np.testing.assert_allclose(found, twin.moved_weights(rows @ rows.T, weights, 0.3, rho), rtol=0, atol=1e-12 * m)
+
+
 @pytest.mark.parametrize("n", [1, 2, 5, 40])
 def test_simplex_projection(n):
     for seed in range(10):
@@ -105,6 +114,8 @@ def test_refuses_other_arrays():
         _core.gradnorm_slopes(np.ones((2, 3)), 1.0, np.ones(2), np.ones(2), np.ones(2))
     with pytest.raises(ValueError, match="losses and initial"):
         _core.gradnorm_slopes(np.eye(2), 1.0, np.ones(2), np.ones(3), np.ones(2))
+    with pytest.raises(ValueError, match="gram must have shape"):
+        _core.moved_weights(np.eye(2), np.ones(3), 0.1, 0.0)
     with pytest.raises(ValueError, match="point must have shape"):
         _core.simplex_projection(np.ones(0))
     with pytest.raises(ValueError, match="n_groups"):

@@ -20,7 +20,7 @@ class Diagnostics(NamedTuple):
         What the gradients of the tasks were multiplied by; None for a rule that is no linear combination.
     gram : ndarray, shape (m, m), or None
         Gram matrix of the tasks' gradients, on the shared parameters or on the representation; None for methods that
-        look at losses only.
+        look at losses only. MoCo keeps no gradients: that of their running averages.
     """
 
     losses: FloatArray

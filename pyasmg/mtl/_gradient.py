@@ -85,27 +85,31 @@ class GradientBalancer(Balancer):
             gradients.backward_weighted(reused, reused if self.head_weights == "weighted" else np.ones(self.n_tasks))
             self._diagnostics = Diagnostics(values, reused)
             return
+        pieces, weights = self._step(gradients, values, scale, overflow=call.scaler is not None)
+        gradients.write(pieces, weights if self.head_weights == "weighted" else None)
+
+    def _step(
+        self, gradients: TaskGradients, values: FloatArray, scale: float, *, overflow: bool
+    ) -> tuple[list[Tensor], FloatArray | None]:
+        """Take the passes, and return the direction in pieces like the targets, and the weights where there are such.
+
+        With ``overflow``, gradients that are not finite reach the direction.
+        """
         matrix = gradients.compute(self._workspace)
         # fresh pages cost as much as a backward pass or two; PyTorch keeps them by itself on other devices
         if matrix is not self._workspace:
             self.__dict__["_workspace"] = matrix if matrix.device.type == "cpu" else None  # nn.Module takes 20 us
         gram = gradients.gram(gram_matrix(matrix))
-        pieces: list[Tensor] | None = None
-        weights: FloatArray | None
-        finite = [math.isfinite(square) for square in gram.diagonal().tolist()]  # those of a row are all or none
-        if all(finite):
-            weights = self._combination(matrix, gram, values)
-            if weights is None:
-                pieces, weights = self._nonlinear(matrix, gram, values, scale, gradients.targets)
-            self._diagnostics = Diagnostics(values, weights, gram)
-        elif call.scaler is None:
-            raise ValueError(f"the gradients must be finite; that of task {finite.index(False)} is not.")
+        if not all_finite(gram.diagonal().tolist(), overflow):
+            ones = np.ones(self.n_tasks)  # the scaler sees the overflow and skips the step
+            return combine_pieces(ones, matrix, gradients.targets), ones
+        weights = self._combination(matrix, gram, values)
+        if weights is None:
+            pieces, weights = self._nonlinear(matrix, gram, values, scale, gradients.targets)
         else:
-            weights = np.ones(self.n_tasks)  # the scaler sees the overflow and skips the step
-        own = weights if self.head_weights == "weighted" else None
-        if pieces is None and weights is not None:
             pieces = combine_pieces(weights, matrix, gradients.targets)
-        gradients.write(pieces or [], own)
+        self._diagnostics = Diagnostics(values, weights, gram)
+        return pieces, weights
 
     def _combination(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> FloatArray | None:
         """Return weights with which the rows of the matrix add up to the direction, whatever their scale, if any."""
@@ -180,3 +184,13 @@ class GramBalancer(GradientBalancer):
     def _aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
         weights = self._combination(matrix, gram, losses)
         return combine(weights, matrix), weights
+
+
+def all_finite(squares: Sequence[float], overflow: bool) -> bool:
+    """Whether the squared norms of the gradients are finite; without ``overflow``, others are refused."""
+    finite = [math.isfinite(square) for square in squares]  # those of a row are all or none
+    if all(finite):
+        return True
+    if not overflow:
+        raise ValueError(f"the gradients must be finite; that of task {finite.index(False)} is not.")
+    return False

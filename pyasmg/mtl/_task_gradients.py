@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ._engine import Gradients, pass_for
 from ._host_matrix import host_matrix
 from ._losses import Losses
 from ._parameters import accumulate, copies, feature_list, leaves, parameter_lists
+from ._running_average import Goal, as_floats, follow
 from ._tensors import usual
 from ._types import FloatArray, ParametersLike, TensorsLike
 
@@ -59,35 +60,58 @@ class TaskGradients:
 
     def compute(self, workspace: Tensor | None = None) -> Tensor:
         """Return the matrix of shape (m, d), in ``workspace`` where that fits; one backward pass per task."""
-        targets = self.targets
-        fits = workspace is not None and usual.fits(workspace, self._n_tasks, targets)
-        matrix = cast("Tensor", workspace) if fits else self._matrix(workspace)
-        run = pass_for(itertools.chain(targets, *self._heads))
-        keep = self._retain_graph or self._features is not None
-        starts = self._losses.starts(self._scale)
-        self._head_gradients = usual.passes(run, starts, targets, self._heads, matrix, keep, self._store)
+        matrix = self.memory(workspace)
+        self._passes(matrix, None, self._store)
         if self._features is None:
             mean(matrix, self._group)
         return matrix
 
-    def _matrix(self, workspace: Tensor | None) -> Tensor:
-        """Return memory for the rows: what there is where it fits."""
+    def follow(self, matrix: Tensor, goals: Sequence[Goal]) -> list[float]:
+        """Move each row of a running average as the backward pass of its task ends, and return the gradients' norms.
+
+        Over a group, their mean is followed. A row stays where the gradient is not finite, see :func:`follow`.
+        """
+
+        def store(_: Tensor | None, task: int, found: Gradients) -> float | Tensor:
+            vector = torch.empty_like(matrix[task])
+            _fill(vector, self._of_targets(task, found), self._sizes)
+            return follow(matrix[task], mean(vector, self._group), goals[task])
+
+        return as_floats(self._passes(matrix if self._group is None else None, goals, store))
+
+    def memory(self, workspace: Tensor | None) -> Tensor:
+        """Return memory for the rows: ``workspace`` where that fits, zeros elsewhere."""
         targets = self.targets
-        d, dtype, device = sum(target.numel() for target in targets), _row_type(targets), targets[0].device
+        if workspace is not None and usual.fits(workspace, self._n_tasks, targets):
+            return workspace
+        d, dtype, device = sum(self._sizes), _row_type(targets), targets[0].device
         shape = (self._n_tasks, d)
         if workspace is not None and (workspace.shape, workspace.dtype, workspace.device) == (shape, dtype, device):
             return workspace
-        return host_matrix(shape, dtype) if device.type == "cpu" else torch.empty(shape, dtype=dtype, device=device)
+        return host_matrix(shape, dtype) if device.type == "cpu" else torch.zeros(shape, dtype=dtype, device=device)
 
-    def _store(self, matrix: Tensor, task: int, found: Gradients) -> Gradients:
-        """Write the gradient of one task into its row, and return those of its head."""
-        n_targets = len(self.targets)
-        on_targets = found[:n_targets]
-        if all(gradient is None for gradient in on_targets):
+    def _passes(self, matrix: Tensor | None, goals: Sequence[Goal] | None, store: Callable[..., Any]) -> list[Any]:
+        """Take the passes; what the core does not bring into a row of the matrix, as is or with goals, is stored."""
+        run = pass_for(itertools.chain(self.targets, *self._heads))
+        keep = self._retain_graph or self._features is not None
+        starts = self._losses.starts(self._scale)
+        self._head_gradients, norms = usual.passes(run, starts, self.targets, self._heads, matrix, goals, keep, store)
+        return norms
+
+    def _store(self, matrix: Tensor, task: int, found: Gradients) -> None:
+        """Write the gradient of one task into its row."""
+        _fill(matrix[task], self._of_targets(task, found), self._sizes)
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [target.numel() for target in self.targets]
+
+    def _of_targets(self, task: int, found: Gradients) -> Gradients:
+        gradients = found[: len(self.targets)]
+        if all(gradient is None for gradient in gradients):
             name = "shared parameter" if self._features is None else "entry of `features`"
             raise ValueError(f"the loss of each task must depend on some {name}; that of task {task} does not.")
-        _fill(matrix[task], on_targets, [target.numel() for target in self.targets])
-        return found[n_targets:]
+        return gradients
 
     def gram(self, gram: FloatArray) -> FloatArray:
         """Return the Gram matrix of the unscaled gradients of the joined batch."""

@@ -103,7 +103,7 @@ class GradNorm(GramBalancer):
         if self._initial is None:
             self._initial = self._sum / self.warmup_steps if self.warmup_steps else losses.copy()
         weights = self._weights()
-        self._step(weights, _core.gradnorm_slopes(gram, self.alpha, weights, losses, self._initial))
+        self._update(weights, _core.gradnorm_slopes(gram, self.alpha, weights, losses, self._initial))
         return weights
 
     def _weights(self) -> FloatArray:
@@ -111,7 +111,7 @@ class GradNorm(GramBalancer):
             return self.n_tasks * softmax(self._variables)
         return self._variables
 
-    def _step(self, weights: FloatArray, gradient: FloatArray) -> None:
+    def _update(self, weights: FloatArray, gradient: FloatArray) -> None:
         if self.parametrization == "softmax":
             gradient = weights * (gradient - float(weights @ gradient) / self.n_tasks)
             self._adam.step(self._variables, gradient)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,10 +11,12 @@ from torch import Tensor
 from .. import _core
 from .._validate import number
 from ._combination import combine, combine_pieces
-from ._gradient import GradientBalancer, HeadWeights
-from ._gram import EXACT_WORK, gram_matrix, host_array, is_exact, on_core
+from ._diagnostics import Diagnostics
+from ._gradient import GradientBalancer, HeadWeights, all_finite
+from ._gram import gram_matrix
 from ._host_matrix import host_matrix
-from ._tensors import usual
+from ._running_average import Goal, follow
+from ._task_gradients import TaskGradients
 from ._types import FloatArray
 from .rlw import softmax
 
@@ -31,8 +32,11 @@ class MoCo(GradientBalancer):
               \Bigr), \qquad d = Y \lambda
 
     at step t = 1, 2, ..., from Y = 0 and equal :math:`\lambda`, with the projection onto the simplex. m backward
-    passes, and a matrix of m x d in memory beside that of the gradients. It cannot take `features`: a representation
-    belongs to its batch, and has no running average.
+    passes. It cannot take `features`: a representation belongs to its batch, and has no running average.
+
+    Memory: one matrix, Y. Each row moves as the pass of its task ends, and that gradient is gone. Where a step fails,
+    because the gradient of another task is not finite or its pass raises, the rows of the tasks before have moved, and
+    t and :math:`\lambda` are as before.
 
     Parameters
     ----------
@@ -57,7 +61,7 @@ class MoCo(GradientBalancer):
     -----
     The order of the three updates is that of the public codes: d is made of the new Y and the new :math:`\lambda`.
     Neither does the direction scale with the losses, nor is it a combination of the present gradients: diagnostics
-    have no weights, :attr:`task_weights` is :math:`\lambda`.
+    have no weights, and norms and cosines of the rows of Y; :attr:`task_weights` is :math:`\lambda`.
     """
 
     supports_features = False
@@ -103,61 +107,59 @@ class MoCo(GradientBalancer):
         return np.array(self._lambda)
 
     def aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
-        tracked = self._track(matrix, gram, losses)
+        tracked = self._keep(_memory_like(matrix, self._tracked))
+        for task, goal in enumerate(self._goals(losses, None, 1.0)):
+            follow(tracked[task], matrix[task], goal)  # finite, as their Gram matrix is
+        self._move_weights(gram_matrix(tracked))
         return combine(self._lambda, tracked), None
 
-    def _pieces(
-        self, matrix: Tensor, gram: FloatArray, losses: FloatArray, like: Sequence[Tensor]
+    def _step(
+        self, gradients: TaskGradients, values: FloatArray, scale: float, *, overflow: bool
     ) -> tuple[list[Tensor], FloatArray | None]:
-        tracked = self._track(matrix, gram, losses)
-        return combine_pieces(self._lambda, tracked, like), None
+        tracked = self._keep(gradients.memory(self._tracked if isinstance(self._tracked, Tensor) else None))
+        goals = self._goals(values, self._preference, scale)
+        if not all_finite(gradients.follow(tracked, goals), overflow):
+            return [torch.full_like(target, torch.inf) for target in gradients.targets], None
+        gram = gram_matrix(tracked)
+        self._move_weights(gram)
+        self._diagnostics = Diagnostics(values, None, gram)
+        return combine_pieces(self._lambda * scale, tracked, gradients.targets), None
 
-    def _track(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> Tensor:
-        """Return the new Y, and update the weights."""
-        step = self._n_steps + 1
+    def _goals(self, losses: FloatArray, preference: FloatArray | None, scale: float) -> list[Goal]:
+        """Return where the rows of Y go in this step, for gradients that are multiplied by ``scale``."""
+        rate = self.beta / (self._n_steps + 1) ** self.beta_decay
+        factors = [1.0] * self.n_tasks if preference is None else preference.tolist()
         if self.normalization == "loss":
-            norms = np.sqrt(np.diag(gram))
-            factors = np.where(norms > 0.0, losses / np.where(norms > 0.0, norms, 1.0), 0.0)
-            matrix *= torch.from_numpy(factors).to(matrix)[:, None]
-        tracked, beta = self._tracked, self.beta / step**self.beta_decay
-        slopes = usual.running_average(matrix, beta, tracked, self._lambda, EXACT_WORK)
-        if slopes is None:  # the first step, a step after loading, or another device
-            tracked = self._memory(matrix)
-            slopes = _average(tracked, matrix, beta, self._lambda)
-            self._tracked = tracked
-        rate = self.gamma / step**self.gamma_decay
-        moved = [
-            weight - rate * (slope + self.rho * weight)
-            for weight, slope in zip(self._lambda.tolist(), slopes.tolist(), strict=True)
-        ]
-        self._lambda = softmax(np.array(moved)) if self.projection == "softmax" else simplex_projection(moved)
-        self._n_steps = step
-        return cast("Tensor", tracked)
+            return [Goal(rate, length=factor * loss) for factor, loss in zip(factors, losses.tolist(), strict=True)]
+        return [Goal(rate, factor / scale) for factor in factors]
 
-    def _memory(self, matrix: Tensor) -> Tensor:
-        """Return Y as a matrix like that of the gradients."""
+    def _move_weights(self, gram: FloatArray) -> None:
+        """Take the step of the weights on the Gram matrix of Y, which ends that of the method."""
+        rate = self.gamma / (self._n_steps + 1) ** self.gamma_decay
+        moved = _core.moved_weights(gram, self._lambda, rate, self.rho)
+        self._lambda = softmax(moved) if self.projection == "softmax" else _core.simplex_projection(moved)
+        self._n_steps += 1
+
+    def _keep(self, memory: Tensor) -> Tensor:
+        """Keep Y in this memory, and return it."""
         tracked = self._tracked
-        if tracked is None:
-            on_host = matrix.device.type == "cpu"
-            return host_matrix((len(matrix), matrix.shape[1]), matrix.dtype) if on_host else torch.zeros_like(matrix)
-        if isinstance(tracked, np.ndarray):
-            tracked = torch.from_numpy(tracked)
-        if tracked.shape != matrix.shape:
-            raise ValueError(
-                f"`shared` must be the same parameters at each step: they had {tracked.shape[1]} entries; "
-                f"got {matrix.shape[1]}."
-            )
-        return tracked.to(matrix)
+        if tracked is memory:
+            return memory
+        if tracked is not None:  # loaded, or of another type or device
+            if tracked.shape != memory.shape:
+                raise ValueError(
+                    f"`shared` must be the same parameters at each step: they had {tracked.shape[1]} entries; "
+                    f"got {memory.shape[1]}."
+                )
+            memory.copy_(torch.from_numpy(tracked) if isinstance(tracked, np.ndarray) else tracked)
+        self._tracked = memory
+        return memory
 
 
-def _average(tracked: Tensor, matrix: Tensor, rate: float, weights: FloatArray) -> FloatArray:
-    """Let Y move by ``rate`` of its way to the gradients, in place, and return its Gram matrix times the weights."""
-    if on_core(tracked) and tracked.is_contiguous():
-        return _core.running_average(host_array(matrix), rate, tracked.numpy(), weights, is_exact(tracked))
-    tracked.lerp_(matrix, rate)
-    return np.asarray(gram_matrix(tracked) @ weights)
-
-
-def simplex_projection(point: Sequence[float]) -> FloatArray:
-    """Return the point of the simplex next to ``point``, by sorting."""
-    return _core.simplex_projection(np.array(point, dtype=np.float64))
+def _memory_like(matrix: Tensor, kept: object) -> Tensor:
+    """Return memory for Y: what is kept where that is like the matrix."""
+    like = (matrix.shape, matrix.dtype, matrix.device)
+    if isinstance(kept, Tensor) and (kept.shape, kept.dtype, kept.device) == like:
+        return kept
+    m, d = matrix.shape
+    return host_matrix((m, d), matrix.dtype) if matrix.device.type == "cpu" else torch.zeros_like(matrix)

@@ -16,7 +16,7 @@ from pyasmg import _core
 from pyasmg.mtl._tensors import usual
 from tests.mtl._problems import Network, batches
 
-USERS = ("_losses", "_task_gradients", "_parameters", "_combination", "_gram", "moco", "graddrop")
+USERS = ("_losses", "_task_gradients", "_parameters", "_combination", "_gram", "graddrop")
 
 
 class WithoutInterface:
@@ -211,24 +211,38 @@ def test_sums_of_rows(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_gram_and_average(dtype: torch.dtype) -> None:
-    matrix, average = torch.randn(3, 50, dtype=dtype), torch.randn(3, 50, dtype=dtype)
+def test_gram(dtype: torch.dtype) -> None:
+    matrix = torch.randn(3, 50, dtype=dtype)
     for exact_work in (0, 2**20):
-        in_double = exact_work > 0
-        expected = _core.row_products(matrix.numpy(), in_double or dtype is torch.float64)
+        expected = _core.row_products(matrix.numpy(), exact_work > 0 or dtype is torch.float64)
         np.testing.assert_array_equal(usual.gram(matrix, exact_work), expected)
-        ours, theirs, weights = average.clone(), average.clone(), np.array([0.2, 0.3, 0.5])
-        slopes = usual.running_average(matrix, 0.25, ours, weights, exact_work)
-        same = _core.running_average(matrix.numpy(), 0.25, theirs.numpy(), weights, in_double or dtype is torch.float64)
-        np.testing.assert_array_equal(slopes, same)
-        assert torch.equal(ours, theirs)
     for other in (matrix[0], matrix[:, ::2], matrix.to(torch.float16), None, matrix[:0]):
         assert usual.gram(other, 0) is None
-    for other in (average[:2], average[:, :4], average.T, average.to(torch.float16), None):
-        assert usual.running_average(matrix, 0.25, other, np.ones(3), 0) is None
-    assert usual.running_average(matrix, 0.25, average, np.ones(2), 0) is None
     assert BLIND.gram(matrix, 0) is None
-    assert BLIND.running_average(matrix, 0.25, average, np.ones(3), 0) is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_running_average(dtype: torch.dtype) -> None:
+    matrix, pieces = torch.randn(3, 50, dtype=dtype), [torch.randn(4, 5, dtype=dtype), torch.randn(30, dtype=dtype)]
+    vector = torch.cat([piece.reshape(-1) for piece in pieces])
+    for goal in ((0.25, 1.0, None), (0.25, 0.3, None), (0.25, 1.0, 2.0)):
+        ours, theirs = matrix.clone(), matrix.clone()
+        norm = usual.running_average(ours, 1, (*pieces, None), 2, goal)
+        assert _core.running_average(vector.numpy(), *goal, theirs[1].numpy()) == pytest.approx(norm, rel=1e-6)
+        tolerance = 1e-6 if dtype is torch.float32 else 1e-14  # the norm is of other sums
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance if goal[-1] else 0)
+        assert torch.equal(ours[::2], matrix[::2])
+    goal, before = (0.25, 1.0, None), ours.clone()
+    for name, other in unusual_tensors(pieces[0]).items():
+        assert usual.running_average(ours, 1, [other, pieces[1]], 2, goal) is None, name
+    for other, count in (([*pieces, pieces[0]], 3), (pieces, 1), (pieces, 3), (pieces, -1), (None, 0), (vector, 1)):
+        assert usual.running_average(ours, 1, other, count, goal) is None
+    for other in (None, vector, ours[:, ::2], ours.to(torch.float16), ours[:, :4], ours.T):
+        assert usual.running_average(other, 1, pieces, 2, goal) is None
+    for row in (-1, 3):
+        assert usual.running_average(ours, row, pieces, 2, goal) is None
+    assert BLIND.running_average(ours, 1, pieces, 2, goal) is None
+    assert torch.equal(ours, before)
 
 
 def test_passes() -> None:
@@ -239,14 +253,15 @@ def test_passes() -> None:
         first = None if root == "b" else torch.full((2,), float(len(calls)))
         return (first, *(f"gradient of {head}" for head in inputs[1:]))
 
-    def otherwise(given: Tensor, task: int, found: tuple[object, ...]) -> tuple[object, ...]:
+    def otherwise(given: Tensor, task: int, found: tuple[object, ...]) -> float:
         assert given is matrix
         assert found[0] is None
-        return ("stored", task)
+        return 5.0 + task
 
     starts = [("a", 1), ("b", 2), ("c", 3)]
-    rest = usual.passes(run, starts, ("shared",), (("p",), (), ("q", "r")), matrix, False, otherwise)
-    assert rest == [("gradient of p",), ("stored", 1), ("gradient of q", "gradient of r")]
+    rest, norms = usual.passes(run, starts, ("shared",), (("p",), (), ("q", "r")), matrix, None, False, otherwise)
+    assert rest == [("gradient of p",), (), ("gradient of q", "gradient of r")]
+    assert norms == []
     assert calls == [
         ("a", 1, ("shared", "p"), True),
         ("b", 2, ("shared",), True),
@@ -254,12 +269,18 @@ def test_passes() -> None:
     ]
     np.testing.assert_array_equal(matrix, [[1, 1], [0, 0], [3, 3]])
     calls.clear()
-    usual.passes(run, starts, ("shared",), ((), (), ()), matrix, True, otherwise)
+    goals = [(0.5, 1.0, None)] * 3
+    rest, norms = usual.passes(run, starts, ("shared",), ((), (), ()), matrix, goals, True, otherwise)
     assert [keep for *_, keep in calls] == [True] * 3
+    assert rest == [(), (), ()]
+    assert norms == pytest.approx([2**0.5, 6.0, 18**0.5])
+    np.testing.assert_array_equal(matrix, [[1, 1], [0, 0], [3, 3]])
     with pytest.raises(ValueError, match="as many heads"):
-        usual.passes(run, starts, ("shared",), ((),), matrix, False, otherwise)
+        usual.passes(run, starts, ("shared",), ((),), matrix, None, False, otherwise)
+    with pytest.raises(ValueError, match="as many goals"):
+        usual.passes(run, starts, ("shared",), ((), (), ()), matrix, goals[:2], False, otherwise)
     with pytest.raises(ZeroDivisionError):
-        usual.passes(lambda *arguments: 1 / 0, starts, ("shared",), ((), (), ()), matrix, False, otherwise)
+        usual.passes(lambda *arguments: 1 / 0, starts, ("shared",), ((), (), ()), matrix, None, False, otherwise)
 
 
 def step(name: str, dtype: torch.dtype, steps: int = 3) -> list[Tensor]:
@@ -308,10 +329,10 @@ def test_another_default_device() -> None:
 
 def test_references_are_counted() -> None:
     """No function keeps what it is given, or gives away what it does not own."""
-    matrix, average, weights = torch.randn(2, 3), torch.randn(2, 3), np.ones(2)
+    matrix, weights = torch.randn(2, 3), np.ones(2)
     losses = [torch.ones((), requires_grad=True) for _ in range(2)]
     gradients, parameters = [torch.randn(3)], [nn.Parameter(torch.zeros(3))]
-    watched = [matrix, average, *losses, *gradients, *parameters]
+    watched = [matrix, *losses, *gradients, *parameters]
     generator = [0, 1, 0, 1, 0, 0]
 
     def use() -> None:
@@ -325,9 +346,21 @@ def test_references_are_counted() -> None:
         usual.place(parameters, gradients)
         parameters[0].grad = None
         usual.combine(matrix, weights, parameters)
-        usual.running_average(matrix, 0.5, average, weights, 0)
+        usual.running_average(matrix, 0, gradients, 1, (0.5, 1.0, None))
         usual.sign_dropout(matrix, None, generator, parameters)
-        usual.passes(lambda *given: tuple(gradients), [(1, 2)] * 2, (1,), ((), ()), matrix, True, lambda *given: ())
+        usual.passes(
+            lambda *given: tuple(gradients), [(1, 2)] * 2, (1,), ((), ()), matrix, None, True, lambda *given: ()
+        )
+        usual.passes(
+            lambda *given: (None,),
+            [(1, 2)] * 2,
+            (1,),
+            ((), ()),
+            matrix,
+            [(0.5, 1.0, None)] * 2,
+            True,
+            lambda *given: 1.0,
+        )
 
     use()
     gc.collect()

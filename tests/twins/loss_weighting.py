@@ -68,6 +68,11 @@ def gradnorm_slopes(gram, alpha, weights, losses, initial):
     return np.sign(lengths - lengths.mean() * rates**alpha) * norms
 
 
+def moved_weights(gram, weights, rate, rho):
+    """A step down the gradient of (|Y' w|^2 + rho |w|^2) / 2 on the weights."""
+    return weights - rate * (gram + rho * np.eye(len(weights))) @ weights
+
+
 def simplex_projection(point):
     """Bisection for the level that makes the sum 1."""
     low, high = point.min() - 1.0, point.max()
