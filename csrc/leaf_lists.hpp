@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 namespace pyasmg {
@@ -14,42 +15,52 @@ inline bool is_list(pybind11::handle object) {
     return PyList_CheckExact(object.ptr()) || PyTuple_CheckExact(object.ptr());
 }
 
-// The entries of `first` and of all lists in `others` as one list, if each of them is of this very class, has a true
-// `requires_grad`, and stands there once; None otherwise, and where something else than lists and tuples was given. For
-// a list, None stands for an empty one. O(n log n) for n entries.
-inline pybind11::object distinct_leaves(const pybind11::type& kind, pybind11::handle first, pybind11::handle others) {
-    namespace py = pybind11;
-    std::vector<py::object> entries;
-    const auto take = [&entries](py::handle list) {
+// The entries of `first` and of all lists in `others`, one after the other; for a list, None stands for an empty one.
+// Nothing where something else than lists and tuples was given. They are borrowed.
+inline std::optional<std::vector<PyObject*>> listed_entries(pybind11::handle first, pybind11::handle others) {
+    std::vector<PyObject*> entries;
+    const auto take = [&entries](pybind11::handle list) {
         if (!is_list(list)) return false;
-        for (py::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list.ptr()); ++i) {
-            entries.push_back(py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(list.ptr(), i)));
-        }
+        PyObject** items = PySequence_Fast_ITEMS(list.ptr());
+        entries.insert(entries.end(), items, items + PySequence_Fast_GET_SIZE(list.ptr()));
         return true;
     };
-    if (!first.is_none() && !take(first)) return py::none();
+    if (!first.is_none() && !take(first)) return {};
     if (!others.is_none()) {
-        if (!is_list(others)) return py::none();
-        for (py::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(others.ptr()); ++i) {
-            if (!take(PySequence_Fast_GET_ITEM(others.ptr(), i))) return py::none();
+        if (!is_list(others)) return {};
+        for (pybind11::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(others.ptr()); ++i) {
+            if (!take(PySequence_Fast_GET_ITEM(others.ptr(), i))) return {};
         }
     }
+    return entries;
+}
 
+// Whether each of the listed entries is of this very class and stands there once. O(n log n) for n entries; of these no
+// more than the class is read.
+inline bool are_distinct(const pybind11::type& kind, std::vector<PyObject*> entries) {
+    for (PyObject* entry : entries) {
+        if (reinterpret_cast<PyObject*>(Py_TYPE(entry)) != kind.ptr()) return false;
+    }
+    std::sort(entries.begin(), entries.end());
+    return std::adjacent_find(entries.begin(), entries.end()) == entries.end();
+}
+
+inline bool distinct(const pybind11::type& kind, pybind11::handle first, pybind11::handle others) {
+    const auto entries = listed_entries(first, others);
+    return entries && are_distinct(kind, *entries);
+}
+
+// Whether they have a true `requires_grad` too.
+inline bool distinct_leaves(const pybind11::type& kind, pybind11::handle first, pybind11::handle others) {
+    namespace py = pybind11;
+    const auto entries = listed_entries(first, others);
+    if (!entries || !are_distinct(kind, *entries)) return false;
     // interned: Python remembers where it has found the attribute of an interned name
     const auto name = py::reinterpret_steal<py::object>(PyUnicode_InternFromString("requires_grad"));
-    for (const py::object& entry : entries) {
-        if (py::type::handle_of(entry).ptr() != kind.ptr()) return py::none();
-        if (!py::getattr(entry, name).is(py::bool_(true))) return py::none();
+    for (PyObject* entry : *entries) {
+        if (!py::getattr(entry, name).is(py::bool_(true))) return false;
     }
-    std::vector<const PyObject*> addresses;
-    for (const py::object& entry : entries) addresses.push_back(entry.ptr());
-    std::sort(addresses.begin(), addresses.end());
-    if (std::adjacent_find(addresses.begin(), addresses.end()) != addresses.end()) return py::none();
-    py::list every(entries.size());
-    for (std::size_t i = 0; i < entries.size(); ++i) {
-        PyList_SET_ITEM(every.ptr(), static_cast<py::ssize_t>(i), entries[i].release().ptr());
-    }
-    return every;
+    return true;
 }
 
 }  // namespace pyasmg

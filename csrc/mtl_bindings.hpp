@@ -119,6 +119,7 @@ inline void bind_mtl(pybind11::module_& m) {
         },
         py::arg("values").noconvert(), py::arg("n_groups"));
 
+    m.def("distinct", &pyasmg::distinct, py::arg("kind"), py::arg("first"), py::arg("others"));
     m.def("distinct_leaves", &pyasmg::distinct_leaves, py::arg("kind"), py::arg("first"), py::arg("others"));
 
     py::class_<pyasmg::Tensors>(m, "Tensors")

@@ -90,11 +90,7 @@ class Tensors {
         const py::object start = new_like(PySequence_Fast_GET_ITEM(list.ptr(), 0));
         const auto out = view(start);
         if (!out || out->ndim != 0) return py::none();
-        if (out->in_double) {
-            *static_cast<double*>(out->data) = gradient;
-        } else {
-            *static_cast<float*>(out->data) = static_cast<float>(gradient);
-        }
+        on_entries(*out, [gradient](auto* x) { *x = static_cast<std::remove_reference_t<decltype(*x)>>(gradient); });
         const auto shared = py::make_tuple(start);
         py::list made;
         for (py::ssize_t i = 0; i < PySequence_Fast_GET_SIZE(list.ptr()); ++i) {
@@ -215,12 +211,9 @@ class Tensors {
                 made.append(new_like(gradient));
                 const auto to = view(made[made.size() - 1]);
                 if (!to || to->size != from->size) throw std::logic_error("a new tensor is not like the other.");
-                if (from->in_double) {
-                    multiply(static_cast<const double*>(from->data), from->size, factor,
-                             static_cast<double*>(to->data));
-                } else {
-                    multiply(static_cast<const float*>(from->data), from->size, factor, static_cast<float*>(to->data));
-                }
+                on_entries(*to, [&, from = *from](auto* out) {
+                    multiply(static_cast<decltype(out)>(from.data), from.size, factor, out);
+                });
             }
         }
         return {std::move(made), std::move(left)};
@@ -310,8 +303,7 @@ class Tensors {
     // What a tensor of single or double precision in host memory holds; nothing for any other.
     std::optional<View> view(pybind11::handle tensor, Layout layout = Layout::contiguous) const {
         namespace py = pybind11;
-        const PyTypeObject* type = Py_TYPE(tensor.ptr());
-        if (read_ == nullptr || (static_cast<const void*>(type) != kind_.ptr() && type != parameter_type())) return {};
+        if (read_ == nullptr || !is_tensor(tensor)) return {};
         DLTensor found{};
         if (read_(tensor.ptr(), &found) != 0) {
             PyErr_Clear();  // a tensor without memory of its own
@@ -349,7 +341,20 @@ class Tensors {
         return static_cast<std::size_t>(PySequence_Fast_GET_SIZE(list.ptr()));
     }
 
-    const PyTypeObject* parameter_type() const { return reinterpret_cast<const PyTypeObject*>(parameter_.ptr()); }
+    bool is_tensor(pybind11::handle object) const {
+        const void* type = Py_TYPE(object.ptr());
+        return type == kind_.ptr() || type == parameter_.ptr();
+    }
+
+    // Calls a function on a pointer to the numbers.
+    template <class Function>
+    static void on_entries(const View& numbers, Function function) {
+        if (numbers.in_double) {
+            function(static_cast<double*>(numbers.data));
+        } else {
+            function(static_cast<float*>(numbers.data));
+        }
+    }
 
     template <class T>
     static void multiply(const T* data, std::size_t n, double factor, T* out) {

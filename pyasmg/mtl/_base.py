@@ -14,7 +14,7 @@ from .._validate import integer, vector
 from ._diagnostics import Diagnostics
 from ._distributed import mean_array, mean_gradients
 from ._losses import Losses
-from ._parameters import accumulate, leaves, parameter_lists
+from ._parameters import accumulate, check_lists, leaves
 from ._state import pack, unpack
 from ._types import Call, FloatArray, LossesLike, ParametersLike, Scaler, TensorsLike
 
@@ -173,8 +173,9 @@ class LossBalancer(Balancer):
 
     def _backward(self, call: Call) -> None:
         """Take one backward pass to all leaves; `features` change nothing, and the lists are only checked."""
-        checked, group = Losses(call.losses, self.n_tasks, joined=True), call.group
-        parameter_lists(call.shared, call.heads, self.n_tasks)
+        checked, group = Losses(call.losses, self.n_tasks), call.group
+        if call.shared is not None or call.heads is not None:
+            check_lists(call.shared, call.heads, self.n_tasks)
         values = mean_array(checked.values, group, checked.device)
         weights = self._weigh(values)
         self._diagnostics = Diagnostics(values, weights)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -15,8 +14,6 @@ from .._validate import describe
 from ._engine import accumulate, gradients
 from ._tensors import usual
 from ._types import FloatArray, LossesLike
-
-_REQUIRES_GRAD = operator.attrgetter("requires_grad")
 
 
 class Losses:
@@ -30,9 +27,6 @@ class Losses:
         m.
     gradients : bool
         Whether each of them must have one.
-    joined : bool
-        Whether backward passes will be of weighted sums only: a list then becomes one tensor, which is read, and
-        started from, at once.
 
     Attributes
     ----------
@@ -40,19 +34,15 @@ class Losses:
         The values in float64, on the host.
     """
 
-    def __init__(self, losses: LossesLike, n_tasks: int, *, gradients: bool = True, joined: bool = False) -> None:
+    def __init__(self, losses: LossesLike, n_tasks: int, *, gradients: bool = True) -> None:
+        self.values: FloatArray
         self._vector: Tensor | None = None
         self._list: list[Tensor] = []
         if type(losses) in (list, tuple):
-            if joined and (vector := _join(losses, n_tasks)) is not None:
-                values = vector.tolist()
-                if all(map(math.isfinite, values)) and all(map(_REQUIRES_GRAD, losses)):
-                    self._vector = vector
-                    self.values: FloatArray = np.array(values)
-                    return
-            found = None if joined else usual.scalars(losses, n_tasks)
+            found = usual.scalars(losses, n_tasks)
             if found is not None:
-                self._list, self.values = list(losses), found
+                self._list = list(losses)
+                self.values = found
                 return
         # not the usual case, or an error to be named
         if isinstance(losses, Tensor):
@@ -82,8 +72,13 @@ class Losses:
         if self.device.type == "cpu":
             return [loss.item() for loss in self._list]
         with torch.no_grad():
-            vector = torch.stack([loss.reshape(()).double() for loss in self._list])
-        return cast("list[float]", vector.tolist())
+            scalars = self._list if self._is_uniform() else [loss.reshape(()).double() for loss in self._list]
+            return cast("list[float]", torch.stack(scalars).tolist())
+
+    def _is_uniform(self) -> bool:
+        """Whether a list holds scalars of one type on one device."""
+        first = self._list[0]
+        return all(loss.ndim == 0 and loss.dtype is first.dtype and loss.device == first.device for loss in self._list)
 
     def starts(self, scale: float) -> list[tuple[tuple[Tensor], tuple[Tensor]]]:
         """Return for each task what its backward pass starts from, and the gradient there: its loss times ``scale``."""
@@ -103,17 +98,19 @@ class Losses:
         roots, starts = self._weighted(weights)
         return gradients(roots, starts, inputs, retain_graph)
 
-    def _weighted(self, weights: FloatArray) -> tuple[list[Tensor], list[Tensor]]:
-        """Return what a backward pass of the weighted sum starts from: one root costs less than m."""
-        vector = self._vector
-        first = self.graph[0]
-        if vector is None and all(
-            loss.ndim == 0 and loss.dtype is first.dtype and loss.device == first.device for loss in self._list
-        ):
-            vector = torch.stack(self._list)
-        if vector is not None:
-            return [vector], [torch.from_numpy(weights).to(vector)]
-        return self._list, [_start(loss, weight) for loss, weight in zip(self._list, weights.tolist(), strict=True)]
+    def _weighted(self, weights: FloatArray) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Return what a backward pass of the weighted sum starts from, and the gradients there."""
+        if self._vector is not None:
+            return [self._vector], [torch.from_numpy(weights).to(self._vector)]
+        values = weights.tolist()
+        if values.count(values[0]) == len(values):
+            made = usual.starts(self._list, values[0])
+            if made is not None:
+                return self._list, list(made[0][1]) * len(values)
+        # a list is started from as it is: to stack it first would cost more, and another node in the graph
+        if self._is_uniform():
+            return self._list, torch.from_numpy(weights).to(self._list[0]).unbind()
+        return self._list, [_start(loss, weight) for loss, weight in zip(self._list, values, strict=True)]
 
     @property
     def graph(self) -> list[Tensor]:
@@ -123,15 +120,6 @@ class Losses:
     @property
     def device(self) -> torch.device:
         return self.graph[0].device
-
-
-def _join(losses: Any, n_tasks: int) -> Tensor | None:
-    """Return scalars of floating-point numbers on one device as one tensor; None for anything else."""
-    try:
-        vector = torch.stack(losses)
-    except (TypeError, RuntimeError):
-        return None
-    return vector if vector.shape == (n_tasks,) and vector.dtype.is_floating_point else None
 
 
 def _scalars(losses: Sequence[Any], n_tasks: int) -> list[Tensor]:

@@ -22,7 +22,11 @@ class ParameterLists(NamedTuple):
 
     shared: Listed | None
     heads: Sequence[Listed] | None
-    every: list[Tensor]  # all of them
+
+    @property
+    def every(self) -> list[Tensor]:
+        """All of them."""
+        return [*(self.shared or ()), *itertools.chain.from_iterable(self.heads or ())]
 
 
 def parameter_lists(
@@ -37,18 +41,23 @@ def parameter_lists(
     """
     if heads is not None:
         _check_heads(heads, n_tasks)
-    every = _core.distinct_leaves(nn.Parameter, shared, heads)
-    if every is not None:  # lists or tuples
-        return ParameterLists(cast("Listed | None", shared), cast("Sequence[Listed] | None", heads), every)
+    if _core.distinct_leaves(nn.Parameter, shared, heads):  # lists or tuples
+        return ParameterLists(cast("Listed | None", shared), cast("Sequence[Listed] | None", heads))
     trunk = None if shared is None else _listed("shared", shared)
     own = None if heads is None else [_listed(f"heads[{task}]", head) for task, head in enumerate(heads)]
-    every = _core.distinct_leaves(nn.Parameter, trunk, own)
-    if every is None:  # frozen ones, tensors that are no parameters, or an error to be named
+    if not _core.distinct_leaves(nn.Parameter, trunk, own):  # frozen ones, no parameters, or an error to be named
         trunk = None if trunk is None else _trainable("shared", trunk)
         own = None if own is None else [_trainable(f"heads[{task}]", head) for task, head in enumerate(own)]
         _check_disjoint(trunk, own)
-        every = [*(trunk or ()), *itertools.chain.from_iterable(own or ())]
-    return ParameterLists(trunk, own, every)
+    return ParameterLists(trunk, own)
+
+
+def check_lists(shared: ParametersLike | None, heads: Sequence[ParametersLike] | None, n_tasks: int) -> None:
+    """Refuse what :func:`parameter_lists` refuses; in the usual case without a look at the parameters' memory."""
+    if heads is not None:
+        _check_heads(heads, n_tasks)
+    if not _core.distinct(nn.Parameter, shared, heads):
+        parameter_lists(shared, heads, n_tasks)
 
 
 def _check_heads(heads: Sequence[ParametersLike], n_tasks: int) -> None:

@@ -46,7 +46,7 @@ class TaskGradients:
             if self._features is None:
                 raise ValueError("`shared` or `features` must be given; both are None.")
             shared = leaves(self._features)
-        trunk, own, _ = parameter_lists(shared, heads, self._n_tasks)
+        trunk, own = parameter_lists(shared, heads, self._n_tasks)
         if not trunk:
             raise ValueError("`shared` must hold at least one parameter that requires a gradient; got none.")
         self._disjoint = own is not None

@@ -170,7 +170,7 @@ class BiLB4MTL(LossBalancer):
         try:
             if closure is not None:
                 parameters = parameter_lists(shared, heads, self.n_tasks)
-                shared, heads, _ = parameters  # iterators can be read once
+                shared, heads = parameters  # iterators can be read once
                 self._descend = self._double_loop(closure, Losses(losses, self.n_tasks), parameters, group)
             self._scored = None if self.router is None else self._score(features, group)
             self._backward(Call(losses, shared, heads, features, retain_graph, scaler, group))

@@ -220,6 +220,25 @@ def test_the_matrix_is_used_again_and_grad_is_not_a_part_of_it() -> None:
     np.testing.assert_array_equal(problem.gradient(), 0.0)  # rows - rows, accumulated
 
 
+@pytest.mark.parametrize("preference", [None, [2.0, 3.0, 4.0]])
+def test_losses_that_are_parameters_or_the_same_or_made_of_each_other(preference: list[float] | None) -> None:
+    """What a pass starts from may be one tensor for all: no `.grad` is a part of it."""
+    first, second = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(3.0))
+    square = first.square()
+    for losses in ([first, second, first], [square, square, second], [square, square * second, second]):
+        balancer = mtl.EW(3, reduction="sum")
+        balancer.preference = preference
+        first.grad = second.grad = None
+        factors = torch.ones(3) if preference is None else torch.tensor(preference)
+        expected = torch.autograd.grad(torch.stack(losses) @ factors, [first, second], retain_graph=True)
+        for times in (1, 2):
+            balancer.backward(losses, retain_graph=True)
+            assert torch.equal(first.grad, times * expected[0])
+            assert torch.equal(second.grad, times * expected[1])
+        first.grad += 1.0
+        assert torch.equal(second.grad, 2 * expected[1])
+
+
 def test_the_matrix_is_not_saved() -> None:
     problem, balancer = Linear(*instance(M, 6, 3)), mtl.MGDA(M)
     balancer.backward(problem.losses(), shared=problem.shared)

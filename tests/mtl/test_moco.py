@@ -147,9 +147,8 @@ def test_on_a_device(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
         if blind:
             monkeypatch.setattr(_task_gradients, "usual", _core.Tensors(object, object, torch.empty_like))
             monkeypatch.setattr(_running_average, "on_core", lambda matrix: False)
-        balancer, found = mtl.MoCo(3, **options), []
-        for t in range(3):
-            found.append(direction(balancer, *instance(3, 6, t)))
+        balancer = mtl.MoCo(3, **options)
+        found = [direction(balancer, *instance(3, 6, t)) for t in range(3)]
         trunk = nn.Parameter(torch.ones(4))
         balancer = mtl.MoCo(3, **options)
         with pytest.raises(ValueError, match=r"that of task 1 is not\."):

@@ -47,7 +47,7 @@ def test_one_pass_gives_what_the_checks_give(monkeypatch):
         shared, own = copied(shared), None if own is None else [copied(head) for head in own]
         fast = parameter_lists(shared, own, 3)
         with monkeypatch.context() as patch:
-            patch.setattr(_parameters._core, "distinct_leaves", lambda kind, first, others: None)
+            patch.setattr(_parameters._core, "distinct_leaves", lambda kind, first, others: False)
             slow = parameter_lists(shared, own, 3)
         assert ids([fast.shared, fast.every]) == ids([slow.shared, slow.every])
         assert (fast.heads is None) == (slow.heads is None)
@@ -63,13 +63,16 @@ def test_what_one_pass_takes():
         [None, ([first, second], (third,))],
         [(first, second, third), None],
     ):
-        assert ids([_core.distinct_leaves(nn.Parameter, *lists)]) == ids([[first, second, third]])
-    assert _core.distinct_leaves(nn.Parameter, None, None) == []
+        assert _core.distinct_leaves(nn.Parameter, *lists)
+        assert _core.distinct(nn.Parameter, *lists)
+    assert _core.distinct_leaves(nn.Parameter, None, None)
+    assert _core.distinct(nn.Parameter, None, None)
+    assert _core.distinct(nn.Parameter, [frozen], [[first]])
+    assert not _core.distinct_leaves(nn.Parameter, [frozen], [[first]])
     unusual = [
         ([first], [[first]]),  # twice
         ([first, second, first], None),
         (None, [[first], [second, first]]),
-        ([frozen], None),
         ([torch.zeros(1, requires_grad=True)], None),
         ([Named(torch.zeros(1))], None),
         ([None], None),
@@ -82,7 +85,8 @@ def test_what_one_pass_takes():
         (nn.ParameterList([first]), None),
     ]
     for lists in unusual:
-        assert _core.distinct_leaves(nn.Parameter, *lists) is None
+        assert not _core.distinct_leaves(nn.Parameter, *lists)
+        assert not _core.distinct(nn.Parameter, *lists)
     with pytest.raises(TypeError):
         _core.distinct_leaves("Parameter", [first], None)
 
