@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .._validate import integer, vector
 from ._diagnostics import Diagnostics
-from ._distributed import mean_array, mean_gradients
+from ._distributed import mean_gradients
 from ._losses import Losses
 from ._parameters import accumulate, check_lists, leaves
 from ._state import pack, unpack
@@ -173,12 +173,12 @@ class LossBalancer(Balancer):
 
     def _backward(self, call: Call) -> None:
         """Take one backward pass to all leaves; `features` change nothing, and the lists are only checked."""
-        checked, group = Losses(call.losses, self.n_tasks), call.group
+        group = call.group
+        checked = Losses(call.losses, self.n_tasks, group)
         if call.shared is not None or call.heads is not None:
             check_lists(call.shared, call.heads, self.n_tasks)
-        values = mean_array(checked.values, group, checked.device)
-        weights = self._weigh(values)
-        self._diagnostics = Diagnostics(values, weights)
+        weights = self._weigh(checked.values)
+        self._diagnostics = Diagnostics(checked.values, weights)
         if call.scaler is not None:
             weights = weights * scale_of(call.scaler, checked.device)
         if group is None:

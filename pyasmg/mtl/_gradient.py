@@ -14,7 +14,6 @@ from torch import Tensor
 from ._base import Balancer, scale_of
 from ._combination import combine, combine_pieces, cut
 from ._diagnostics import Diagnostics
-from ._distributed import mean_array
 from ._gram import gram_matrix
 from ._losses import Losses
 from ._task_gradients import TaskGradients
@@ -74,12 +73,12 @@ class GradientBalancer(Balancer):
 
     def _backward(self, call: Call) -> None:
         """Take the gradient of each task; one of `shared` and `features` is needed."""
-        checked = Losses(call.losses, self.n_tasks)
+        checked = Losses(call.losses, self.n_tasks, call.group)
         if call.features is not None and not self.supports_features:
             raise ValueError(f"{type(self).__name__} needs gradients on parameters; `features` must be None.")
         scale = 1.0 if call.scaler is None else scale_of(call.scaler, checked.device)
         gradients = TaskGradients(checked, call.shared, call.heads, call.features, scale, call.retain_graph, call.group)
-        values = checked.values if call.group is None else mean_array(checked.values, call.group, checked.device)
+        values = checked.values
         reused = self.reused_weights()
         if reused is not None:
             gradients.backward_weighted(reused, reused if self.head_weights == "weighted" else np.ones(self.n_tasks))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .._validate import describe
+from ._distributed import mean_array
 from ._engine import accumulate, gradients
 from ._tensors import usual
 from ._types import FloatArray, LossesLike
@@ -25,6 +26,9 @@ class Losses:
         What the user passed.
     n_tasks : int
         m.
+    group : torch.distributed.ProcessGroup, optional
+        The values are means over its processes. All of them refuse a loss that is not finite on one: a process that
+        raised alone would leave the others waiting.
     gradients : bool
         Whether each of them must have one.
 
@@ -34,12 +38,12 @@ class Losses:
         The values in float64, on the host.
     """
 
-    def __init__(self, losses: LossesLike, n_tasks: int, *, gradients: bool = True) -> None:
+    def __init__(self, losses: LossesLike, n_tasks: int, group: Any = None, *, gradients: bool = True) -> None:
         self.values: FloatArray
         self._vector: Tensor | None = None
         self._list: list[Tensor] = []
         if type(losses) in (list, tuple):
-            found = usual.scalars(losses, n_tasks)
+            found = usual.scalars(losses, n_tasks) if group is None else None
             if found is not None:
                 self._list = list(losses)
                 self.values = found
@@ -55,11 +59,11 @@ class Losses:
         for dtype in {loss.dtype for loss in graph}:
             if not dtype.is_floating_point:
                 raise TypeError(f"`losses` must be real floating-point tensors; got dtype {dtype}.")
-        values = self._read()
-        if not all(map(math.isfinite, values)):
+        self.values = mean_array(np.array(self._read()), group, self.device)
+        if not all(map(math.isfinite, values := self.values.tolist())):
             task, value = next(pair for pair in enumerate(values) if not math.isfinite(pair[1]))
-            raise ValueError(f"`losses` must be finite; task {task} has the loss {value}.")
-        self.values = np.array(values)
+            where = "" if group is None else " on a process of the group"
+            raise ValueError(f"`losses` must be finite; task {task} has the loss {value}{where}.")
         if gradients and not all(needed := [loss.requires_grad for loss in graph]):
             raise ValueError(
                 f"each of `losses` must require a gradient; the loss of task {needed.index(False)} does not."

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .. import _core
 from .._validate import describe, integer, number
 from ._base import LossBalancer
-from ._distributed import mean, mean_array, mean_gradients
+from ._distributed import mean, mean_gradients
 from ._learned import LearnedVector, descend
 from ._losses import Losses
 from ._parameters import ParameterLists, feature_list, leaves, parameter_lists
@@ -171,7 +171,7 @@ class BiLB4MTL(LossBalancer):
             if closure is not None:
                 parameters = parameter_lists(shared, heads, self.n_tasks)
                 shared, heads = parameters  # iterators can be read once
-                self._descend = self._double_loop(closure, Losses(losses, self.n_tasks), parameters, group)
+                self._descend = self._double_loop(closure, Losses(losses, self.n_tasks, group), parameters, group)
             self._scored = None if self.router is None else self._score(features, group)
             self._backward(Call(losses, shared, heads, features, retain_graph, scaler, group))
         finally:
@@ -275,16 +275,16 @@ class BiLB4MTL(LossBalancer):
             try:
                 for _ in range(self.inner_steps):
                     with torch.enable_grad():
-                        inner = Losses(closure(), self.n_tasks)
-                    values = factor * mean_array(inner.values, group, inner.device)
+                        inner = Losses(closure(), self.n_tasks, group)
+                    values = factor * inner.values
                     _, slopes = self._normalize(values, reference)
                     found = inner.grad(factor * shares * slopes, parameters, False)
                     for parameter, gradient in zip(parameters, mean_gradients(parameters, found, group), strict=True):
                         if gradient is not None:
                             parameter.data.sub_(gradient, alpha=self.inner_learning_rate)
                 with torch.no_grad():
-                    last = Losses(closure(), self.n_tasks, gradients=False)
-                return self._normalize(factor * mean_array(last.values, group, last.device), reference)[0]
+                    last = Losses(closure(), self.n_tasks, group, gradients=False)
+                return self._normalize(factor * last.values, reference)[0]
             finally:  # `.data` is not watched: the graph of the outer losses stays valid
                 for parameter, kept in zip(parameters, before, strict=True):
                     parameter.data.copy_(kept)

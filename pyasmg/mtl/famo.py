@@ -8,7 +8,6 @@ import numpy as np
 
 from .._validate import number, vector
 from ._base import LossBalancer
-from ._distributed import mean_array
 from ._losses import Losses
 from ._state import Adam
 from ._types import FloatArray, LossesLike
@@ -92,8 +91,8 @@ class FAMO(LossBalancer):
         """
         if self._before is None:
             raise ValueError("`update` must follow a call of `backward`; there is none since the last update.")
-        checked = Losses(losses, self.n_tasks, gradients=False)
-        self._follow(np.log(self._above(mean_array(checked.values, group, checked.device))))
+        checked = Losses(losses, self.n_tasks, group, gradients=False)
+        self._follow(np.log(self._above(checked.values)))
 
     def weights(self, losses: FloatArray) -> FloatArray:
         raw = losses if self._preference is None else losses / self._preference
