@@ -35,7 +35,7 @@ class MoCo(GradientBalancer):
     passes. It cannot take `features`: a representation belongs to its batch, and has no running average.
 
     Memory: one matrix, Y. Each row moves as the pass of its task ends, and that gradient is gone. Where a step fails,
-    because the gradient of another task is not finite or its pass raises, the rows of the tasks before have moved, and
+    because a gradient is not finite or a pass raises, the rows of the gradients that came and are finite have moved;
     t and :math:`\lambda` are as before.
 
     Parameters
