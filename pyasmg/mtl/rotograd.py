@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from typing import Any, ClassVar
 
@@ -160,13 +161,13 @@ class RotoGrad(GramBalancer):
         return super()._combination(matrix, gram, losses)
 
     def weights_from_gram(self, gram: FloatArray, losses: FloatArray) -> FloatArray:
-        norms = np.sqrt(np.diag(gram))
+        lengths = [math.sqrt(square) for square in gram.diagonal().tolist()]
         if self._initial is None or self._n_steps == self.burn_in:
-            self._initial = norms
+            self._initial = np.array(lengths)
         self._n_steps += 1
         if self.rotate_only:
             return np.ones(self.n_tasks)
-        lengths, initial = norms.tolist(), self._initial.tolist()
+        initial = self._initial.tolist()
         ratios = [now / before if before > 0.0 else 1.0 for now, before in zip(lengths, initial, strict=True)]
         total = sum(ratios)
         terms = sum(ratio * norm for ratio, norm in zip(ratios, lengths, strict=True))
