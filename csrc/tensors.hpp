@@ -28,6 +28,8 @@ namespace pyasmg {
 
 class Tensors {
     using Vector = pybind11::array_t<double, pybind11::array::c_style>;
+    static constexpr std::size_t kLarge = std::size_t{1} << 18;  // numbers: smaller ones are not worth holding
+
     using Goals = std::vector<std::tuple<double, double, std::optional<double>>>;
 
   public:
@@ -116,6 +118,10 @@ class Tensors {
         if (goals && goals->size() != starts.size()) throw std::invalid_argument("as many goals as tasks are needed.");
         const auto n_targets = static_cast<py::ssize_t>(targets.size());
         py::list rest, norms;
+        // Malloc gives what is free at the end of its heap back to the system once that is large, and a pass would have
+        // to fault in anew what the pass before has freed: a tenth of its time. So one of the gradients that lie there
+        // stays until the next pass is done.
+        py::object held;
         for (std::size_t task = 0; task < starts.size(); ++task) {
             const py::tuple start = starts[task];
             if (start.size() != 2) throw std::invalid_argument("a pass starts from a pair.");
@@ -138,6 +144,7 @@ class Tensors {
             auto head = py::reinterpret_steal<py::object>(PySequence_GetSlice(found.ptr(), n_targets, PY_SSIZE_T_MAX));
             if (!head) throw py::error_already_set();
             rest.append(std::move(head));
+            held = highest(found, n_targets);
         }
         return {std::move(rest), std::move(norms)};
     }
@@ -329,6 +336,20 @@ class Tensors {
         }
         return View{static_cast<char*>(found.data) + found.byte_offset, found.ndim, found.shape,
                     static_cast<std::size_t>(n), found.dtype.bits == 64};
+    }
+
+    // The entry that lies highest in memory among the large ones of the first `count`; None if there is none.
+    pybind11::object highest(pybind11::handle list, pybind11::ssize_t count) const {
+        pybind11::object found = pybind11::none();
+        const void* address = nullptr;
+        for (pybind11::ssize_t i = 0; i < count; ++i) {
+            const pybind11::handle entry = PySequence_Fast_GET_ITEM(list.ptr(), i);
+            const auto one = view(entry);
+            if (!one || one->size < kLarge || one->data < address) continue;
+            address = one->data;
+            found = pybind11::reinterpret_borrow<pybind11::object>(entry);
+        }
+        return found;
     }
 
     static pybind11::object item(pybind11::handle list, std::size_t i) {

@@ -162,6 +162,7 @@ def test_its_norms_and_cosines_are_those_of_the_averages() -> None:
     balancer = mtl.MoCo(3)
     for t in range(3):
         direction(balancer, *instance(3, 6, t))
+    assert balancer._workspace is None  # no matrix of gradients beside that of the averages
     tracked = balancer.get_extra_state()["_tracked"].numpy()
     np.testing.assert_allclose(balancer.diagnostics.gram, tracked @ tracked.T, rtol=1e-12)
 

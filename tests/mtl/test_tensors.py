@@ -332,7 +332,8 @@ def test_references_are_counted() -> None:
     matrix, weights = torch.randn(2, 3), np.ones(2)
     losses = [torch.ones((), requires_grad=True) for _ in range(2)]
     gradients, parameters = [torch.randn(3)], [nn.Parameter(torch.zeros(3))]
-    watched = [matrix, *losses, *gradients, *parameters]
+    large = tuple(torch.randn(2**18) for _ in range(3))
+    watched = [matrix, *large, *losses, *gradients, *parameters]
     generator = [0, 1, 0, 1, 0, 0]
 
     def use() -> None:
