@@ -342,7 +342,8 @@ class Tensors {
     pybind11::object highest(pybind11::handle list, pybind11::ssize_t count) const {
         pybind11::object found = pybind11::none();
         const void* address = nullptr;
-        for (pybind11::ssize_t i = 0; i < count; ++i) {
+        if (!is_list(list)) return found;
+        for (pybind11::ssize_t i = 0; i < std::min(count, PySequence_Fast_GET_SIZE(list.ptr())); ++i) {
             const pybind11::handle entry = PySequence_Fast_GET_ITEM(list.ptr(), i);
             const auto one = view(entry);
             if (!one || one->size < kLarge || one->data < address) continue;
