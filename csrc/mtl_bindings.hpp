@@ -279,11 +279,10 @@ inline void bind_mtl(pybind11::module_& m) {
     m.def(
         "moved_weights",
         [](const Array<double>& gram, const Array<double>& weights, double rate, double rho) {
-            require(gram.ndim() == 2 && gram.shape(0) == gram.shape(1) && weights.ndim() == 1 &&
-                        weights.size() == gram.shape(0),
-                    "gram must have shape (m, m), weights (m,).");
+            const std::size_t n_tasks = square_size(gram);
+            require(weights.ndim() == 1 && weights.size() == gram.shape(0), "weights must have shape (m,).");
             Array<double> moved(weights.size());
-            pyasmg::moved_weights(size(weights.size()), gram.data(), weights.data(), rate, rho, moved.mutable_data());
+            pyasmg::moved_weights(n_tasks, gram.data(), weights.data(), rate, rho, moved.mutable_data());
             return moved;
         },
         py::arg("gram").noconvert(), py::arg("weights").noconvert(), py::arg("rate"), py::arg("rho"));

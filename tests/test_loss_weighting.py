@@ -114,8 +114,10 @@ def test_refuses_other_arrays():
         _core.gradnorm_slopes(np.ones((2, 3)), 1.0, np.ones(2), np.ones(2), np.ones(2))
     with pytest.raises(ValueError, match="losses and initial"):
         _core.gradnorm_slopes(np.eye(2), 1.0, np.ones(2), np.ones(3), np.ones(2))
-    with pytest.raises(ValueError, match="gram must have shape"):
+    with pytest.raises(ValueError, match="weights must have shape"):
         _core.moved_weights(np.eye(2), np.ones(3), 0.1, 0.0)
+    with pytest.raises(ValueError, match="shape"):
+        _core.moved_weights(np.ones((2, 3)), np.ones(2), 0.1, 0.0)
     with pytest.raises(ValueError, match="point must have shape"):
         _core.simplex_projection(np.ones(0))
     with pytest.raises(ValueError, match="n_groups"):

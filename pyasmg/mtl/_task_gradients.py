@@ -12,7 +12,7 @@ from torch import Tensor
 from . import _engine
 from ._distributed import mean, mean_array, mean_gradients
 from ._engine import Gradients, pass_for
-from ._host_matrix import host_matrix
+from ._host_matrix import kept_matrix
 from ._losses import Losses
 from ._parameters import accumulate, copies, feature_list, leaves, parameter_lists
 from ._running_average import Goal, as_floats, follow
@@ -84,11 +84,7 @@ class TaskGradients:
         targets = self.targets
         if workspace is not None and usual.fits(workspace, self._n_tasks, targets):
             return workspace
-        d, dtype, device = sum(self._sizes), _row_type(targets), targets[0].device
-        shape = (self._n_tasks, d)
-        if workspace is not None and (workspace.shape, workspace.dtype, workspace.device) == (shape, dtype, device):
-            return workspace
-        return host_matrix(shape, dtype) if device.type == "cpu" else torch.zeros(shape, dtype=dtype, device=device)
+        return kept_matrix(workspace, (self._n_tasks, sum(self._sizes)), _row_type(targets), targets[0].device)
 
     def _passes(self, matrix: Tensor | None, goals: Sequence[Goal] | None, store: Callable[..., Any]) -> list[Any]:
         """Take the passes; what the core does not bring into a row of the matrix, as is or with goals, is stored."""

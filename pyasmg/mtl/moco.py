@@ -14,7 +14,7 @@ from ._combination import combine, combine_pieces
 from ._diagnostics import Diagnostics
 from ._gradient import GradientBalancer, HeadWeights, all_finite
 from ._gram import gram_matrix
-from ._host_matrix import host_matrix
+from ._host_matrix import kept_matrix
 from ._running_average import Goal, follow
 from ._task_gradients import TaskGradients
 from ._types import FloatArray
@@ -107,7 +107,7 @@ class MoCo(GradientBalancer):
         return np.array(self._lambda)
 
     def aggregate(self, matrix: Tensor, gram: FloatArray, losses: FloatArray) -> tuple[Tensor, FloatArray | None]:
-        tracked = self._keep(_memory_like(matrix, self._tracked))
+        tracked = self._keep(kept_matrix(self._tracked, (len(matrix), matrix.shape[1]), matrix.dtype, matrix.device))
         for task, goal in enumerate(self._goals(losses, None, 1.0)):
             follow(tracked[task], matrix[task], goal)  # finite, as their Gram matrix is
         self._move_weights(gram_matrix(tracked))
@@ -154,12 +154,3 @@ class MoCo(GradientBalancer):
             memory.copy_(torch.from_numpy(tracked) if isinstance(tracked, np.ndarray) else tracked)
         self._tracked = memory
         return memory
-
-
-def _memory_like(matrix: Tensor, kept: object) -> Tensor:
-    """Return memory for Y: what is kept where that is like the matrix."""
-    like = (matrix.shape, matrix.dtype, matrix.device)
-    if isinstance(kept, Tensor) and (kept.shape, kept.dtype, kept.device) == like:
-        return kept
-    m, d = matrix.shape
-    return host_matrix((m, d), matrix.dtype) if matrix.device.type == "cpu" else torch.zeros_like(matrix)
